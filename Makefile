@@ -1,0 +1,40 @@
+# Every target does its own set-up into .venv and costs nothing when nothing changed.
+#   make demo | test | bench | lint | setup        PYTHON=python3.12 make test   for another interpreter
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+
+.PHONY: setup demo test bench lint clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "comfyfleet needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "could not make $(VENV): install the venv module (Debian: apt-get install python3-venv), then run make again" >&2; exit 1; }
+	@echo "installing comfyfleet and its development tools into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" \
+	  && $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev \
+	  || { echo "pip could not install the packages: check that a package index can be reached (pip config list), then run make again" >&2; exit 1; }
+	@touch $@
+
+demo: setup
+	@$(BIN)/comfyfleet demo
+
+test: setup
+	@$(BIN)/python -m pytest
+
+bench: setup
+	@$(BIN)/comfyfleet bench
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/basedpyright --level error
+	@$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build

@@ -1,0 +1,21 @@
+"""Needs: what a graph asks of a worker before it can run there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ModelRef:
+    """A model file as ComfyUI names it. `folder` is a key of ComfyUI's folder_paths ("checkpoints", "loras", ...)."""
+
+    folder: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Sorted and without repeats, so that equal needs are equal values."""
+
+    classes: tuple[str, ...] = ()
+    models: tuple[ModelRef, ...] = ()

@@ -1,0 +1,347 @@
+"""The port to the shared state: the verbs of the domain, and nothing of Redis.
+
+Four narrow protocols, so that a collaborator asks for what it uses; `Store` is all of them. The one implementation
+is store/redis.py; simulations bring their own. Every verb that changes a run compares its state *and* attempt in the
+store, and raises Superseded to whoever comes late. Times are Unix seconds by the store's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from orchestrator.domain.asset import Asset, Output
+from orchestrator.domain.event import Event
+from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
+from orchestrator.domain.run import QueueEntry, Run
+from orchestrator.domain.worker import Residency, Worker, WorkerEvent, WorkerInfo
+from orchestrator.domain.workflow import Workflow
+
+Graph = Mapping[str, Any]
+
+
+# --- jobs ---
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """A caller's key, with the fingerprint of the body that it was first used with."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """All that one commit makes: job + run + idempotency + queue."""
+
+    spec: JobSpec
+    graph: Graph  # patched, ready to run but for staging
+    entry: QueueEntry
+    idempotency: Idempotency | None = None
+    if_active: bool = False  # refuse with Conflict("workflow_moved") unless spec.version is still the active one
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """`created` is False when an earlier submission with the same key and body made the job."""
+
+    job_id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class JobQuery:
+    status: JobStatus | None = None
+    workflow: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    limit: int = 50
+    cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    jobs: tuple[Job, ...]  # newest first
+    cursor: str | None  # None: no more
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    jobs: Mapping[JobStatus, int]
+    queued: Mapping[tuple[str, Priority], int]  # runs in the queue, by pool and priority
+    oldest_queued_at: float | None
+
+
+class Watch(Protocol):
+    """Live events of the jobs that were added to it, previews included. One per controller, fanned out there."""
+
+    async def add(self, job_id: str) -> None: ...
+    async def remove(self, job_id: str) -> None: ...
+    def __aiter__(self) -> AsyncIterator[tuple[str, Event]]: ...
+    async def close(self) -> None: ...
+
+
+class JobStore(Protocol):
+    """What the controller asks about jobs."""
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """Commits durably.
+
+        Raises InvalidRequest("idempotency_key_reuse"), Busy("queue_full"), Conflict("workflow_moved").
+        """
+        ...
+
+    async def submitted(self, idempotency: Idempotency) -> str | None:
+        """The job that this key and body made already, if any. Raises InvalidRequest("idempotency_key_reuse")."""
+        ...
+
+    async def job(self, job_id: str) -> Job: ...
+    async def graph(self, job_id: str) -> Graph: ...
+    async def jobs(self, query: JobQuery) -> JobPage: ...
+    async def cancel(self, job_id: str) -> Job:
+        """Idempotent; a job that has ended is returned as it is."""
+        ...
+
+    async def events(self, job_id: str, after: str | None = None) -> Sequence[Event]: ...
+    async def watch(self) -> Watch: ...
+    async def queue_position(self, job_id: str) -> int | None:
+        """Runs of the same pool that arrived earlier; None when it is not queued."""
+        ...
+
+    async def counts(self) -> Counts: ...
+
+
+# --- runs, as an agent's drivers move them ---
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that a driver needs to execute a run."""
+
+    run: Run
+    spec: JobSpec
+    graph: Graph
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """Names a run as its holder knows it: what the store fences by."""
+
+    run_id: str
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished run leaves. Its files are in storage already, under the run's own path."""
+
+    outputs: tuple[Output, ...]
+    execute_s: float  # started to executed
+    load_s: float  # the estimated share of execute_s that went into loading models
+    cost: float | None
+    residency: Residency
+
+
+class MailKind(StrEnum):
+    ASSIGN = "assign"
+    CANCEL = "cancel"
+    FREE = "free"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A hint to an agent that something waits for it; what is true, `heartbeat` tells."""
+
+    kind: MailKind
+    worker: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What the store thinks a worker has: the truth that a driver reconciles itself with at every heartbeat."""
+
+    epoch: int
+    runs: tuple[str, ...]
+    canceling: tuple[str, ...]  # those of `runs` whose job is to stop
+
+
+class RunStore(Protocol):
+    """What an agent does with workers and runs."""
+
+    async def register(self, info: WorkerInfo) -> Duties:
+        """Takes the worker over: a new epoch, state starting, and the runs it had, to be adopted or given up."""
+        ...
+
+    async def heartbeat(self, worker_id: str, epoch: int) -> Duties:
+        """Renews the lease. Raises Superseded when another agent took the worker over, or its lease was reaped."""
+        ...
+
+    async def inspected(self, info: WorkerInfo, epoch: int, object_info: bytes, sizes: Mapping[str, int]) -> None:
+        """Its ComfyUI answers: ready. `object_info` is kept by its digest; `sizes`: "folder/name" -> bytes."""
+        ...
+
+    async def lost_worker(self, worker_id: str, epoch: int, note: str) -> None:
+        """Its ComfyUI or its agent is gone: state down. Its runs are the caller's to end (or the reaper's)."""
+        ...
+
+    def mail(self, agent: str) -> AsyncIterator[Mail]: ...
+
+    async def order(self, run_id: str) -> Order: ...
+    async def start(self, key: RunKey) -> None: ...
+    async def progress(self, key: RunKey, progress: Progress) -> None: ...
+    async def preview(self, job_id: str, event: Event) -> None:
+        """Live only: whoever watches now sees it, nobody later."""
+        ...
+
+    async def commit(self, key: RunKey, result: Result) -> None:
+        """The one way a result becomes visible. Raises Superseded if the run is not this holder's any more."""
+        ...
+
+    async def fail(self, key: RunKey, error: JobError) -> None:
+        """The job fails: it would fail anywhere."""
+        ...
+
+    async def retry(self, key: RunKey, outcome: str, *, error: JobError, free: bool = False) -> str | None:
+        """Ends the run as lost (or, `free`, as returned: no retry is spent) and queues the next attempt, whose id is
+        answered; with no retries left the job fails with `error`, and None is answered."""
+        ...
+
+    async def stopped(self, key: RunKey) -> None:
+        """The run is confirmed not to execute after its job was canceled: job canceled."""
+        ...
+
+
+# --- dispatching ---
+
+
+class FeedKind(StrEnum):
+    QUEUED = "queued"  # entry
+    GONE = "gone"  # run_id left the queue without being assigned
+    ASSIGNED = "assigned"  # run_id, worker
+    STARTED = "started"  # run_id, worker
+    ENDED = "ended"  # run_id, worker, run: profile, models, execute_s, load_s, wait_s, state
+    WORKER = "worker"  # worker changed: read it again
+
+
+@dataclass(frozen=True, slots=True)
+class FeedItem:
+    """One change, in order. Applying an item twice must do no harm: a snapshot may already hold it."""
+
+    seq: int
+    kind: FeedKind
+    run_id: str | None = None
+    worker: str | None = None
+    entry: QueueEntry | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a dispatcher starts from. Items of the feed with `seq` above this one follow it."""
+
+    seq: int
+    queued: Iterable[QueueEntry]
+    running: Sequence[tuple[str, QueueEntry]]  # (worker, entry) of assigned and running runs
+    workers: Sequence[Worker]
+    learned: bytes | None  # what save_learned was last given
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    run_id: str
+    attempt: int
+    worker: str
+    reasons: Mapping[str, Any]
+
+
+class DispatchStore(Protocol):
+    """What the leading controller does."""
+
+    async def lead(self, controller: str) -> bool:
+        """Takes or renews the leader lease; False when another controller holds it."""
+        ...
+
+    async def resign(self, controller: str) -> None: ...
+    async def snapshot(self) -> Snapshot: ...
+    def feed(self, after: int) -> AsyncIterator[Sequence[FeedItem]]:
+        """Batches of items, in order; raises Retryable("feed_gap") when some were trimmed: take a new snapshot."""
+        ...
+
+    async def assign(self, assignments: Sequence[Assignment]) -> Sequence[bool]:
+        """Each re-checked in the store (run queued, attempt, worker ready and leased); False: not done."""
+        ...
+
+    async def refuse(self, run_id: str, attempt: int, error: JobError) -> None:
+        """Fails the job of a queued run that no worker of its pool can ever execute."""
+        ...
+
+    async def save_learned(self, blob: bytes) -> None: ...
+    async def model_sizes(self, catalog: str) -> Mapping[str, int]: ...
+    async def reap(self) -> Sequence[str]:
+        """One sweep: workers whose lease ran out go down and their runs are requeued; jobs past their deadline expire.
+        Answers what was done, in words."""
+        ...
+
+    async def lapsed_jobs(self, retention_s: float, limit: int = 100) -> Sequence[str]:
+        """Ended jobs older than the retention. Their files are to be deleted first, then `forget`."""
+        ...
+
+    async def forget(self, job_id: str) -> None: ...
+
+
+# --- catalog: workflows, assets, what workers offer ---
+
+
+class CatalogStore(Protocol):
+    """Workflows, assets and what the workers can do."""
+
+    async def register_workflow(self, workflow: Workflow) -> Workflow:
+        """Equal content answers the version that has it; new content becomes the next version, and active.
+        `workflow.version` is ignored."""
+        ...
+
+    async def activate(self, name: str, version: int) -> None: ...
+    async def workflow(self, name: str, version: int | None = None) -> Workflow:
+        """The given version, or the active one. NotFound otherwise."""
+        ...
+
+    async def workflows(self) -> Mapping[str, int]:
+        """Name -> active version."""
+        ...
+
+    async def versions(self, name: str) -> Sequence[Workflow]: ...
+
+    async def workers(self) -> Sequence[Worker]: ...
+    async def worker(self, worker_id: str) -> Worker: ...
+    async def move_worker(self, worker_id: str, event: WorkerEvent) -> Worker:
+        """DRAIN or RESUME, by an operator."""
+        ...
+
+    async def post(self, mail: Mail) -> None:
+        """Leaves mail for the worker's agent."""
+        ...
+
+    async def object_info(self, catalog: str) -> bytes | None: ...
+
+    async def put_asset(self, asset: Asset) -> Asset:
+        """Records it, or renews the retention of what has the same content already."""
+        ...
+
+    async def asset(self, asset_id: str) -> Asset: ...
+    async def lapsed_assets(self, retention_s: float, limit: int = 100) -> Sequence[Asset]:
+        """Moves unreferenced assets past their retention to deleting; their blobs are the caller's to delete."""
+        ...
+
+    async def swept_asset(self, asset_id: str) -> None: ...
+
+
+class Store(JobStore, RunStore, DispatchStore, CatalogStore, Protocol):
+    async def ping(self) -> None:
+        """Raises Busy("store_unavailable") when Redis does not answer or does not take writes."""
+        ...
+
+    async def close(self) -> None: ...
