@@ -1,20 +1,28 @@
 """Settings: fleet.yaml and COMFYFLEET_* in frozen groups, documented per field. Nothing else reads the environment.
 
 build.py reads them once and hands each collaborator its group. COMFYFLEET_REDIS__URL=... overrides `redis: {url: ...}`.
-A relative path is relative to the file that names it.
+A relative path is relative to the file that names it (a default: as if the file named it; from the environment: to the
+working directory). Whatever is wrong is one sentence that names the file, the key and, for a misspelt one, the nearest.
 """
 
 from __future__ import annotations
 
 import difflib
+import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.errors import InvalidRequest
+
+ENV_PREFIX = "COMFYFLEET_"
+ENV_OF_CLIENTS = frozenset({"COMFYFLEET_URL"})  # read by the commands that talk to a fleet, not by the fleet
 
 
 class Group(BaseModel):
@@ -26,6 +34,13 @@ class RedisSettings(Group):
     """`embedded` starts a redis-server under data_dir; otherwise redis://, rediss:// or unix://."""
     namespace: str = "comfyfleet"
     """Prefix of every key, so that several fleets can share a Redis."""
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if url != "embedded" and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(f"say embedded, or a redis://, rediss:// or unix:// URL, not {url!r}")
+        return url
 
 
 class StorageSettings(Group):
@@ -54,6 +69,18 @@ class AttachedWorker(Group):
     """The GPU kind, as in gpu_rates."""
     pool: str = "default"
 
+    @field_validator("url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+            raise ValueError(f"say where ComfyUI answers, e.g. http://127.0.0.1:8188, not {url!r}")
+        return url.rstrip("/")
+
+    @property
+    def worker_id(self) -> str:
+        """The given id, else host-port: http://10.0.0.5:8188 is 10.0.0.5-8188."""
+        return self.id or re.sub(r"[^A-Za-z0-9.]+", "-", self.url.split("://", 1)[1]).strip("-")
+
 
 class LimitSettings(Group):
     max_queued: int = 1_000_000
@@ -71,6 +98,12 @@ class LeaseSettings(Group):
     sweep_s: float = 2.0
     leader_s: float = 5.0
     """A leading controller not heard from for this long is replaced."""
+
+    @model_validator(mode="after")
+    def _heartbeats_fit(self) -> LeaseSettings:
+        if not 0 < 2 * self.heartbeat_s < self.worker_s:
+            raise ValueError("worker_s must be over twice heartbeat_s, so that one late heartbeat loses no worker")
+        return self
 
 
 class RetentionSettings(Group):
@@ -94,7 +127,7 @@ class Settings(BaseSettings):
     """The whole of fleet.yaml."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="COMFYFLEET_", env_nested_delimiter="__", env_nested_max_split=1
+        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_nested_max_split=1
     )
 
     listen: str = "127.0.0.1:8200"
@@ -122,6 +155,21 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings
 
+    @field_validator("listen")
+    @classmethod
+    def _host_and_port(cls, listen: str) -> str:
+        port = listen.rpartition(":")[2]
+        if not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"say HOST:PORT, e.g. 127.0.0.1:8200, not {listen!r}")
+        return listen
+
+    @model_validator(mode="after")
+    def _distinct_workers(self) -> Settings:
+        ids = [worker.worker_id for worker in self.workers]
+        if double := next((name for name in ids if ids.count(name) > 1), None):
+            raise ValueError(f"two workers are called {double}; give each ComfyUI one entry, or an id of its own")
+        return self
+
     @property
     def host_port(self) -> tuple[str, int]:
         host, _, port = self.listen.rpartition(":")
@@ -130,47 +178,72 @@ class Settings(BaseSettings):
 
 def load(path: Path | None) -> Settings:
     """Reads fleet.yaml (None: defaults and environment alone). Raises InvalidRequest naming file and key."""
-    document: Any = {}
-    if path is not None:
-        try:
-            document = yaml.safe_load(path.read_text()) or {}
-        except OSError as error:
-            raise InvalidRequest("config_unreadable", f"cannot read {path}: {error.strerror}") from error
-        except yaml.YAMLError as error:
-            raise InvalidRequest("config_invalid", f"{path} is not YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidRequest(
-            "config_invalid", f"{path} must hold a mapping of settings, not a {type(document).__name__}"
-        )
+    document = _read(path) if path else {}
+    _check_environment(os.environ)
     try:
-        settings = Settings(**document)
+        settings = Settings(**_anchored(document, path.parent if path else Path()))
     except ValidationError as error:
-        raise InvalidRequest("config_invalid", f"{path or 'environment'}: {_explain(error)}") from error
-    return _anchored(settings, (path.parent if path else Path()).resolve())
-
-
-def _anchored(settings: Settings, folder: Path) -> Settings:
+        raise InvalidRequest("config_invalid", _explain(error, path)) from error
     storage = settings.storage
-    if storage.path is not None:
-        storage = storage.model_copy(update={"path": folder / storage.path})
     return settings.model_copy(
         update={
-            "data_dir": folder / settings.data_dir,
-            "workflows": folder / settings.workflows if settings.workflows else None,
-            "storage": storage,
+            "data_dir": settings.data_dir.resolve(),
+            "workflows": settings.workflows and settings.workflows.resolve(),
+            "storage": storage.model_copy(update={"path": storage.path and storage.path.resolve()}),
         }
     )
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem as one line that says what to change."""
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: Any = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InvalidRequest("config_unreadable", f"cannot read {path}: {reason}") from error
+    except yaml.YAMLError as error:
+        raise InvalidRequest("config_invalid", f"{path} is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        kind = type(document).__name__
+        raise InvalidRequest("config_invalid", f"{path} must hold a mapping of settings, not a {kind}")
+    return {str(key): value for key, value in document.items()}
+
+
+def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The document with its paths, and the defaults of those it leaves out, relative to its folder."""
+    paths = {key: document.get(key, Settings.model_fields[key].default) for key in ("data_dir", "workflows")}
+    anchored = document | {key: folder / path if isinstance(path, str | Path) else path for key, path in paths.items()}
+    storage = document.get("storage")
+    if isinstance(storage, dict) and isinstance(storage.get("path"), str):
+        anchored["storage"] = storage | {"path": folder / storage["path"]}
+    return anchored
+
+
+def _check_environment(names: Iterable[str]) -> None:
+    """An override with a misspelt name must not be passed over in silence."""
+    known = {ENV_PREFIX + key.upper() for key in Settings.model_fields} | ENV_OF_CLIENTS
+    for name in names:
+        group = name.upper().split("__")[0]
+        if name.upper().startswith(ENV_PREFIX) and group not in known:
+            hint = _nearest(group, known)
+            raise InvalidRequest("config_invalid", f"the environment has {name}, which is no setting{hint}")
+
+
+def _explain(error: ValidationError, path: Path | None) -> str:
+    """The first problem as one line that says what to change, and where."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] != "extra_forbidden":
-        return f"{where}: {first['msg']}"
-    key = str(first["loc"][-1])
-    near = difflib.get_close_matches(key, _known_keys(first["loc"][:-1]), n=1)
-    return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
+    loc = first["loc"]
+    variable = ENV_PREFIX + "__".join(str(part).upper() for part in loc)
+    source = variable if variable in os.environ else str(path or "environment")
+    where = ".".join(str(part) for part in loc)
+    if first["type"] == "extra_forbidden":
+        return f"{source}: unknown key {where}{_nearest(str(loc[-1]), _known_keys(loc[:-1]))}"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where}: {message}" if where else f"{source}: {message}"
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _known_keys(parents: tuple[int | str, ...]) -> list[str]:

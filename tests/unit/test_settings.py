@@ -1,0 +1,137 @@
+"""fleet.yaml and the environment: what is read, and how a mistake is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.settings import AttachedWorker, load
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "etc" / "fleet.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    settings = load(None)
+    assert settings.host_port == ("127.0.0.1", 8200)
+    assert settings.redis.url == "embedded"
+    assert settings.data_dir == tmp_path / "data"
+    assert settings.workflows == tmp_path / "workflows"
+
+
+def test_the_example_of_the_manual_is_read(write) -> None:
+    settings = load(
+        write("""
+listen: 127.0.0.1:8200
+data_dir: ./data
+redis: {url: "redis://10.0.0.1:6379/0"}
+storage: {kind: s3, bucket: pictures, endpoint: "http://minio:9000"}
+workers:
+  - {url: "http://10.0.0.5:8188", gpu: a100-80gb, pool: default}
+gpu_rates: {a100-80gb: 4.93}
+""")
+    )
+    assert settings.storage.bucket == "pictures"
+    assert settings.workers[0].gpu == "a100-80gb"
+    assert settings.gpu_rates == {"a100-80gb": 4.93}
+
+
+def test_a_relative_path_is_relative_to_the_file_that_names_it(write, tmp_path: Path) -> None:
+    settings = load(write("{data_dir: ./here, storage: {path: ../pictures}}"))
+    assert settings.data_dir == tmp_path / "etc" / "here"
+    assert settings.workflows == tmp_path / "etc" / "workflows"
+    assert settings.storage.path == tmp_path / "pictures"
+
+
+def test_a_relative_path_of_the_environment_is_relative_to_the_working_directory(
+    write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFYFLEET_DATA_DIR", "./elsewhere")
+    assert load(write("data_dir: ./here")).data_dir == tmp_path / "elsewhere"
+
+
+def test_the_environment_overrides_one_key_and_leaves_its_neighbours(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYFLEET_REDIS__URL", "redis://other:6379/1")
+    settings = load(write("redis: {url: embedded, namespace: mine}"))
+    assert settings.redis.url == "redis://other:6379/1"
+    assert settings.redis.namespace == "mine"
+
+
+def test_workflows_null_means_no_folder(write) -> None:
+    assert load(write("workflows: null")).workflows is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("lissten: 127.0.0.1:1", "unknown key lissten; did you mean listen?"),
+        ("redis: {ulr: embedded}", "unknown key redis.ulr; did you mean url?"),
+        ("workers: [{url: 'http://h:1', gup: x}]", "unknown key workers.0.gup; did you mean gpu?"),
+        ("workers: [{pool: x}]", "workers.0.url: Field required"),
+        ("workers: [{url: '10.0.0.5:8188'}]", "workers.0.url: say where ComfyUI answers"),
+        ("workers: [{url: 'http://h:1'}, {url: 'http://h:1/'}]", "two workers are called h-1"),
+        ("listen: localhost", "listen: say HOST:PORT"),
+        ("listen: 'localhost:99999'", "listen: say HOST:PORT"),
+        ("redis: {url: 'localhost:6379'}", "redis.url: say embedded, or a redis://"),
+        ("storage: {kind: s3}", "storage: storage of kind s3 needs a bucket"),
+        ("leases: {worker_s: 5}", "leases: worker_s must be over twice heartbeat_s"),
+        ("[1, 2]", "must hold a mapping of settings, not a list"),
+        ("listen: [", "is not YAML"),
+    ],
+)
+def test_a_mistake_is_told_with_file_and_key(write, text: str, says: str) -> None:
+    path = write(text)
+    with pytest.raises(InvalidRequest) as refused:
+        load(path)
+    assert says in refused.value.message
+    assert str(path) in refused.value.message
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"cannot read .*absent\.yaml: No such file"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_a_misspelt_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYFLEET_REDSI__URL", "redis://h")
+    with pytest.raises(InvalidRequest, match=r"COMFYFLEET_REDSI__URL, .* did you mean COMFYFLEET_REDIS\?"):
+        load(None)
+
+
+def test_a_bad_value_of_a_variable_names_the_variable(write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYFLEET_REDIS__URL", "nonsense")
+    with pytest.raises(InvalidRequest, match=r"COMFYFLEET_REDIS__URL: redis\.url: say embedded"):
+        load(write("{}"))
+
+
+def test_the_variable_of_the_clients_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYFLEET_URL", "http://fleet:8200")
+    assert load(None).listen == "127.0.0.1:8200"
+
+
+@pytest.mark.parametrize(
+    ("url", "id", "expected"),
+    [
+        ("http://10.0.0.5:8188", None, "10.0.0.5-8188"),
+        ("https://gpu.example.com/comfy", None, "gpu.example.com-comfy"),
+        ("http://[::1]:8188", None, "1-8188"),
+        ("http://10.0.0.5:8188", "left", "left"),
+    ],
+)
+def test_a_worker_is_called_after_its_url_unless_it_has_an_id(url: str, id: str | None, expected: str) -> None:
+    assert AttachedWorker(url=url, id=id).worker_id == expected
