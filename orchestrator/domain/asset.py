@@ -19,11 +19,12 @@ class AssetEvent(StrEnum):
     SWEEP = "sweep"
 
 
-# Deleting is two steps so that an upload of the same bytes in between revives the asset instead of losing it.
+# Deleting is two steps, as the blob cannot go in the same instant as its record: an upload of the same bytes in
+# between is told to come again, instead of being left with a record and no blob.
 TRANSITIONS: Mapping[tuple[AssetState, AssetEvent], AssetState] = {
     (AssetState.STORED, AssetEvent.UPLOAD): AssetState.STORED,
     (AssetState.STORED, AssetEvent.LAPSE): AssetState.DELETING,
-    (AssetState.DELETING, AssetEvent.UPLOAD): AssetState.STORED,
+    (AssetState.DELETING, AssetEvent.LAPSE): AssetState.DELETING,
     (AssetState.DELETING, AssetEvent.SWEEP): AssetState.GONE,
     (AssetState.GONE, AssetEvent.UPLOAD): AssetState.STORED,
 }

@@ -24,22 +24,27 @@ class WorkerEvent(StrEnum):
     LOSE = "lose"  # lease expired, agent stopped, or ComfyUI gone
 
 
+# An operator's drain is kept beside the state, so that it outlives a crash: a drained worker that answers again is
+# drained again (see store/lua/inspected.lua). That is why DRAIN and RESUME are legal in every state.
 TRANSITIONS: Mapping[tuple[WorkerState, WorkerEvent], WorkerState] = {
     (WorkerState.STARTING, WorkerEvent.REGISTER): WorkerState.STARTING,
     (WorkerState.STARTING, WorkerEvent.ANSWER): WorkerState.READY,
+    (WorkerState.STARTING, WorkerEvent.DRAIN): WorkerState.STARTING,
+    (WorkerState.STARTING, WorkerEvent.RESUME): WorkerState.STARTING,
     (WorkerState.STARTING, WorkerEvent.LOSE): WorkerState.DOWN,
     (WorkerState.READY, WorkerEvent.REGISTER): WorkerState.STARTING,
     (WorkerState.READY, WorkerEvent.ANSWER): WorkerState.READY,
     (WorkerState.READY, WorkerEvent.DRAIN): WorkerState.DRAINING,
     (WorkerState.READY, WorkerEvent.RESUME): WorkerState.READY,
     (WorkerState.READY, WorkerEvent.LOSE): WorkerState.DOWN,
-    (WorkerState.DRAINING, WorkerEvent.REGISTER): WorkerState.DRAINING,  # an operator's drain outlives a restart
+    (WorkerState.DRAINING, WorkerEvent.REGISTER): WorkerState.STARTING,
     (WorkerState.DRAINING, WorkerEvent.ANSWER): WorkerState.DRAINING,
     (WorkerState.DRAINING, WorkerEvent.DRAIN): WorkerState.DRAINING,
     (WorkerState.DRAINING, WorkerEvent.RESUME): WorkerState.READY,
     (WorkerState.DRAINING, WorkerEvent.LOSE): WorkerState.DOWN,
     (WorkerState.DOWN, WorkerEvent.REGISTER): WorkerState.STARTING,
-    (WorkerState.DOWN, WorkerEvent.ANSWER): WorkerState.READY,
+    (WorkerState.DOWN, WorkerEvent.DRAIN): WorkerState.DOWN,
+    (WorkerState.DOWN, WorkerEvent.RESUME): WorkerState.DOWN,
     (WorkerState.DOWN, WorkerEvent.LOSE): WorkerState.DOWN,
 }
 

@@ -1,0 +1,209 @@
+"""Bytes in Redis <-> frozen types. Everything that is read back is parsed here, and only here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any, TypeVar, cast
+
+import orjson
+from pydantic import TypeAdapter
+
+from orchestrator.domain.asset import Asset, Output
+from orchestrator.domain.event import Event, EventType
+from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Progress
+from orchestrator.domain.needs import ModelRef, Needs
+from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
+from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
+from orchestrator.domain.workflow import Workflow
+
+T = TypeVar("T")
+
+SPEC = TypeAdapter(JobSpec)
+OUTPUTS = TypeAdapter(tuple[Output, ...])
+ERROR = TypeAdapter(JobError)
+PROGRESS = TypeAdapter(Progress)
+INFO = TypeAdapter(WorkerInfo)
+WORKFLOW = TypeAdapter(Workflow)
+ASSET = TypeAdapter(Asset)
+NEEDS = TypeAdapter(Needs)
+
+JOB_FIELDS = ("spec", "status", "runs", "created", "started", "completed", "progress", "outputs", "error")
+RUN_FIELDS = (
+    "job", "slot", "attempt", "state", "queued", "assigned", "staged", "started", "executed", "ended",
+    "worker", "reasons", "outcome", "load_s", "cost",
+)  # fmt: skip
+WORKER_FIELDS = ("info", "state", "epoch", "residency", "note")
+
+
+def dump(value: Any) -> bytes:
+    """JSON of plain values and dataclasses."""
+    return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+
+
+def text(value: bytes | None) -> str | None:
+    return value.decode() if value is not None else None
+
+
+def seconds(ms: bytes | float | None) -> float | None:
+    """Unix seconds of the milliseconds that Redis keeps."""
+    return float(ms) / 1000 if ms else None
+
+
+def _optional(adapter: TypeAdapter[T], raw: bytes | None) -> T | None:
+    return adapter.validate_json(raw) if raw else None
+
+
+def spec(raw: bytes, created_ms: bytes) -> JobSpec:
+    """The store's clock replaces the submitter's in created_at and deadline_at."""
+    submitted = SPEC.validate_json(raw)
+    created_at = float(created_ms) / 1000
+    deadline = submitted.deadline_at
+    if deadline is not None:
+        deadline += created_at - submitted.created_at
+    return replace(submitted, created_at=created_at, deadline_at=deadline)
+
+
+def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
+    """From JOB_FIELDS."""
+    spec_raw, status, _, created, started, completed, progress, outputs, error = fields
+    return Job(
+        spec=spec(spec_raw, created),
+        status=JobStatus(status.decode()),
+        runs=runs,
+        started_at=seconds(started),
+        completed_at=seconds(completed),
+        progress=_optional(PROGRESS, progress),
+        outputs=OUTPUTS.validate_json(outputs) if outputs else (),
+        error=_optional(ERROR, error),
+    )
+
+
+def run(run_id: str, fields: list[Any]) -> Run:
+    """From RUN_FIELDS."""
+    job_id, slot, attempt, state, queued, assigned, staged, started, executed, ended = fields[:10]
+    worker, reasons, outcome, load_s, cost = fields[10:]
+    return Run(
+        id=run_id,
+        job_id=job_id.decode(),
+        slot=int(slot),
+        attempt=int(attempt),
+        state=RunState(state.decode()),
+        timings=Timings(
+            queued_at=float(queued) / 1000,
+            assigned_at=seconds(assigned),
+            staged_at=seconds(staged),
+            started_at=seconds(started),
+            executed_at=seconds(executed),
+            ended_at=seconds(ended),
+        ),
+        worker=text(worker),
+        reasons=orjson.loads(reasons) if reasons else {},
+        outcome=text(outcome),
+        load_s=float(load_s) if load_s else None,
+        cost=float(cost) if cost else None,
+    )
+
+
+def dump_entry(entry: QueueEntry) -> bytes:
+    """The part of an entry that no attempt changes."""
+    models = [[model.folder, model.name] for model in entry.needs.models]
+    return dump([entry.pool, entry.priority, entry.profile, entry.needs.classes, models])
+
+
+def entry(raw: bytes, run_id: bytes, job_id: bytes, attempt: bytes, arrived: bytes, avoid: bytes | None) -> QueueEntry:
+    """What dump_entry wrote, with what belongs to the attempt."""
+    pool, priority, profile, classes, models = orjson.loads(raw)
+    return QueueEntry(
+        run_id=run_id.decode(),
+        job_id=job_id.decode(),
+        attempt=int(attempt),
+        pool=pool,
+        priority=priority,
+        arrived_at=float(arrived) / 1000,
+        profile=profile,
+        needs=Needs(tuple(classes), tuple(ModelRef(folder, name) for folder, name in models)),
+        avoid=tuple((avoid or b"").decode().split()),
+    )
+
+
+def dump_residency(residency: Residency) -> bytes:
+    return dump(residency_document(residency))
+
+
+def residency_document(residency: Residency) -> Mapping[str, Any]:
+    """JSON-ready: a ModelRef is written [folder, name]."""
+    return {
+        "vram": [[model.folder, model.name] for model in residency.vram],
+        "ram": [[model.folder, model.name] for model in residency.ram],
+        "source": residency.source,
+        "sizes": [[model.folder, model.name, size] for model, size in residency.sizes.items()],
+    }
+
+
+def residency(raw: bytes | Mapping[str, Any] | None) -> Residency:
+    """What dump_residency or residency_document wrote."""
+    if not raw:
+        return Residency()
+    document = orjson.loads(raw) if isinstance(raw, bytes) else raw
+    return Residency(
+        vram=tuple(ModelRef(folder, name) for folder, name in document["vram"]),
+        ram=tuple(ModelRef(folder, name) for folder, name in document["ram"]),
+        source=document["source"],
+        sizes={ModelRef(folder, name): size for folder, name, size in document["sizes"]},
+    )
+
+
+def worker(fields: list[Any], runs: list[bytes], lease_ms: float) -> Worker:
+    """From WORKER_FIELDS."""
+    info, state, epoch, resident, note = fields
+    return Worker(
+        info=INFO.validate_json(info),
+        state=WorkerState(state.decode()),
+        epoch=int(epoch),
+        lease_until=lease_ms / 1000,
+        runs=tuple(run_id.decode() for run_id in runs),
+        residency=residency(resident),
+        note=text(note) or None,
+    )
+
+
+def event(event_id: bytes, kind: bytes, data: bytes) -> Event:
+    return Event(EventType(kind.decode()), orjson.loads(data), event_id.decode() or None)
+
+
+def stream_event(event_id: bytes, fields: Any) -> Event:
+    values = pairs(fields)
+    return event(event_id, values[b"t"], values[b"d"])
+
+
+def pairs(flat: Any) -> dict[bytes, bytes]:
+    """A hash or stream entry, as the client gives it: already a dict, or a flat list."""
+    if isinstance(flat, dict):
+        return cast(dict[bytes, bytes], flat)
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def scored(rows: Any) -> list[tuple[str, int]]:
+    """Members and scores of a sorted set, flat or in pairs."""
+    if rows and not isinstance(rows[0], tuple | list):
+        rows = list(zip(rows[::2], rows[1::2], strict=True))
+    return [(member.decode(), int(float(score))) for member, score in rows]
+
+
+def stream_entries(reply: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of the one stream that XREAD was asked for."""
+    if not reply:
+        return []
+    entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+    if entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], list | tuple):
+        entries = entries[0]
+    return [(entry_id, pairs(fields)) for entry_id, fields in entries]
+
+
+def workflow(raw: bytes, version: int) -> Workflow:
+    return replace(WORKFLOW.validate_json(raw), version=version)
+
+
+def dump_workflow(value: Workflow) -> bytes:
+    return dump(asdict(value))

@@ -1,0 +1,133 @@
+"""The connection to Redis: every command of the store goes through `script` or `fetch`, many callers in one round trip.
+
+Calls that arrive while a pipeline is under way wait and leave together in the next one. With `appendfsync always` one
+disk flush then serves them all, which is what makes durable submissions cheap. Failures of Redis become Busy here, and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from hashlib import sha1
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from orchestrator.domain.ids import uuid7
+from orchestrator.errors import Busy
+from orchestrator.store.keys import Keys
+
+PIPELINE_MAX = 256  # commands in one round trip: bounds how long a single one can wait behind others
+BLOCK_MS = 2000  # of blocking reads; a closed store stops within this
+TIMEOUT_S = 10.0
+
+
+def unavailable(error: Exception) -> Busy:
+    """What a caller is told when Redis fails, in words that say what to look at."""
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+        return Busy(
+            "store_unavailable", f"Redis does not answer ({error}): is it running, and is redis.url right?", 1.0
+        )
+    return Busy("store_unavailable", f"Redis refuses to work: {error}", 1.0)
+
+
+class Database:
+    """One fleet's Redis. `keys` names its keys; `script` runs a Lua file by name; `fetch` runs plain reads."""
+
+    def __init__(self, url: str, keys: Keys, preamble: str) -> None:
+        self.keys = keys
+        self._url = url
+        self._redis = self.client()
+        self._sources = {
+            file.name.removesuffix(".lua"): preamble + file.read_text()
+            for file in resources.files("orchestrator.store").joinpath("lua").iterdir()
+            if file.name.endswith(".lua") and not file.name.startswith("_")
+        }
+        self._shas = {name: sha1(text.encode()).hexdigest() for name, text in self._sources.items()}
+        self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    def client(self) -> Redis:
+        """A client of its own, for who blocks or subscribes. Retries are ours: a script's outcome may be unknown."""
+        return Redis.from_url(
+            self._url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+        )
+
+    async def load_scripts(self) -> None:
+        """Tells Redis the Lua files. Raises Busy when it does not answer."""
+        try:
+            for source in self._sources.values():
+                await self._redis.script_load(source)
+        except (RedisError, OSError) as error:
+            raise unavailable(error) from error
+
+    async def script(self, name: str, *args: Any) -> Any:
+        """The reply of one atomic transition."""
+        return await self._send(("EVALSHA", self._shas[name], 1, self.keys.prefix, *args))
+
+    async def fetch(self, *commands: Sequence[Any]) -> list[Any]:
+        """The replies of plain commands, in order; not atomic together."""
+        return list(await asyncio.gather(*(self._send(tuple(command)) for command in commands)))
+
+    def new_id(self) -> str:
+        """A fresh run id."""
+        return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+
+    async def close(self) -> None:
+        if self._flusher:
+            await asyncio.gather(self._flusher, return_exceptions=True)
+        await self._redis.aclose()
+
+    def _send(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, future))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush(), name="store-flush")
+        return future
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:PIPELINE_MAX], self._waiting[PIPELINE_MAX:]
+            commands = [command for command, _ in batch]
+            try:
+                replies = await self._run(commands)
+            except (RedisError, OSError) as error:
+                replies = [error] * len(batch)
+            for (_, future), reply in zip(batch, replies, strict=True):
+                _settle(future, reply)
+
+    async def _run(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        replies = await self._pipeline(commands)
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if unknown:  # Redis was restarted: those scripts did not run
+            for source in self._sources.values():
+                await self._redis.script_load(source)
+            for i, reply in zip(unknown, await self._pipeline([commands[i] for i in unknown]), strict=True):
+                replies[i] = reply
+        return replies
+
+    async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)
+            return await pipe.execute(raise_on_error=False)
+
+
+def _settle(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.cancelled():
+        return
+    if isinstance(reply, ResponseError) and "user_script" in str(reply):
+        future.set_exception(RuntimeError(f"a Lua script of the store failed: {reply}"))  # a bug of ours, not Redis's
+    elif isinstance(reply, RedisError | OSError):
+        future.set_exception(unavailable(reply))
+    else:
+        future.set_result(reply)

@@ -1,0 +1,172 @@
+"""What the leading controller does in Redis: lead, follow the feed, assign, reap, forget."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+from redis.exceptions import RedisError
+
+from orchestrator.domain.job import JobError
+from orchestrator.domain.run import QueueEntry
+from orchestrator.errors import Retryable
+from orchestrator.store import codec
+from orchestrator.store.database import BLOCK_MS, Database
+from orchestrator.store.port import Assignment, FeedItem, FeedKind, Snapshot
+from orchestrator.store.workers import read_workers
+
+RECONNECT_S = 0.5
+CHUNK = 5000  # runs read in one go when a snapshot is taken
+ENTRY_FIELDS = ("entry", "job", "attempt", "arrived", "avoid")
+
+
+class RedisDispatch:
+    """Implements DispatchStore."""
+
+    def __init__(self, database: Database, leader_s: float) -> None:
+        self._db = database
+        self._keys = database.keys
+        self._leader_ms = int(leader_s * 1000)
+
+    async def lead(self, controller: str) -> bool:
+        return await self._db.script("lead", controller, self._leader_ms) == 1
+
+    async def resign(self, controller: str) -> None:
+        await self._db.script("lead", controller, 0)
+
+    async def snapshot(self) -> Snapshot:
+        seq, depth, learned = await self._db.fetch(
+            ("GET", self._keys.single("feed:seq")),
+            ("HKEYS", self._keys.single("queued")),
+            ("GET", self._keys.single("learned")),
+        )
+        workers = await read_workers(self._db)
+        pools = {field.decode().rpartition(" ")[0] for field in depth}
+        queued = [entry for pool in pools for entry in await self._queued(pool)]
+        pairs = [(worker.info.id, run_id) for worker in workers for run_id in worker.runs]
+        entries = await self._entries([run_id for _, run_id in pairs])
+        running = [(worker_id, entry) for (worker_id, _), entry in zip(pairs, entries, strict=True) if entry]
+        return Snapshot(int(seq or 0), queued, running, workers, learned)
+
+    async def feed(self, after: int) -> AsyncIterator[Sequence[FeedItem]]:
+        redis = self._db.client()
+        key = self._keys.single("feed")
+        try:
+            while True:
+                try:
+                    reply = await redis.execute_command(
+                        "XREAD", "COUNT", 1000, "BLOCK", BLOCK_MS, "STREAMS", key, f"{after}-0"
+                    )
+                except (RedisError, OSError):
+                    await asyncio.sleep(RECONNECT_S)
+                    continue
+                items = [
+                    _item(int(entry_id.split(b"-")[0]), fields) for entry_id, fields in codec.stream_entries(reply)
+                ]
+                if not items:
+                    continue
+                if items[0].seq != after + 1:
+                    raise Retryable(
+                        "feed_gap", f"the feed goes on at {items[0].seq}, not {after + 1}: take a new snapshot"
+                    )
+                after = items[-1].seq
+                yield items
+        finally:
+            await redis.aclose()
+
+    async def assign(self, assignments: Sequence[Assignment]) -> Sequence[bool]:
+        replies = await asyncio.gather(
+            *(self._db.script("assign", a.run_id, a.attempt, a.worker, codec.dump(a.reasons)) for a in assignments)
+        )
+        return [reply == 1 for reply in replies]
+
+    async def refuse(self, run_id: str, attempt: int, error: JobError) -> None:
+        # A reply of "superseded" is as good: the run left the queue some other way.
+        await self._db.script("fail", run_id, attempt, "", error.message, codec.dump(error))
+
+    async def save_learned(self, blob: bytes) -> None:
+        await self._db.fetch(("SET", self._keys.single("learned"), blob))
+
+    async def model_sizes(self, catalog: str) -> Mapping[str, int]:
+        (raw,) = await self._db.fetch(("GET", self._keys.sizes(catalog)))
+        return orjson.loads(raw) if raw else {}
+
+    async def reap(self) -> Sequence[str]:
+        return [*await self._reap_workers(), *await self._reap_deadlines()]
+
+    async def lapsed_jobs(self, retention_s: float, limit: int = 100) -> Sequence[str]:
+        before = await self._now_ms() - int(retention_s * 1000)
+        (ids,) = await self._db.fetch(("ZRANGEBYSCORE", self._keys.single("ended"), "-inf", before, "LIMIT", 0, limit))
+        return [job_id.decode() for job_id in ids]
+
+    async def forget(self, job_id: str) -> None:
+        await self._db.script("forget", job_id)
+
+    async def _reap_workers(self) -> list[str]:
+        (due,) = await self._db.fetch(("ZRANGEBYSCORE", self._keys.single("workers"), "-inf", await self._now_ms()))
+        done: list[str] = []
+        for worker_id in due:
+            flat = await self._db.script("reap_worker", worker_id)
+            for run_id, attempt in zip(flat[::2], flat[1::2], strict=True):
+                outcome = await self._requeue(run_id.decode(), int(attempt), worker_id.decode())
+                done.append(f"worker {worker_id.decode()} was not heard from: run {run_id.decode()} {outcome}")
+        return done
+
+    async def _requeue(self, run_id: str, attempt: int, worker: str) -> str:
+        error = JobError("worker_lost", f"worker {worker} was lost while it had the run, and no retries are left")
+        reply = await self._db.script(
+            "retry", run_id, attempt, worker, self._db.new_id(), "lose", f"worker {worker} was lost", codec.dump(error)
+        )
+        return reply[0].decode()
+
+    async def _reap_deadlines(self) -> list[str]:
+        (due,) = await self._db.fetch(
+            ("ZRANGEBYSCORE", self._keys.single("deadlines"), "-inf", await self._now_ms(), "LIMIT", 0, 1000)
+        )
+        expired = await asyncio.gather(*(self._db.script("expire", job_id) for job_id in due))
+        return [f"job {job_id.decode()} passed its deadline" for job_id, did in zip(due, expired, strict=True) if did]
+
+    async def _now_ms(self) -> int:
+        (now,) = await self._db.fetch(("TIME",))
+        return int(now[0]) * 1000 + int(now[1]) // 1000
+
+    async def _queued(self, pool: str) -> list[QueueEntry]:
+        entries: list[QueueEntry] = []
+        start = 0
+        while True:
+            (ids,) = await self._db.fetch(("ZRANGE", self._keys.queue(pool), start, start + CHUNK - 1))
+            entries += [entry for entry in await self._entries([run_id.decode() for run_id in ids]) if entry]
+            if len(ids) < CHUNK:
+                return entries
+            start += CHUNK
+
+    async def _entries(self, run_ids: Sequence[str]) -> list[QueueEntry | None]:
+        rows = await self._db.fetch(*(("HMGET", self._keys.run(run_id), *ENTRY_FIELDS) for run_id in run_ids))
+        return [_entry(run_id.encode(), row) for run_id, row in zip(run_ids, rows, strict=True)]
+
+
+def _entry(run_id: bytes, row: list[Any]) -> QueueEntry | None:
+    raw, job_id, attempt, arrived, avoid = row
+    return codec.entry(raw, run_id, job_id, attempt, arrived, avoid) if raw else None
+
+
+def _item(seq: int, fields: Mapping[bytes, bytes]) -> FeedItem:
+    run_id = fields.get(b"run", b"")
+    entry = None
+    if b"entry" in fields:
+        entry = codec.entry(
+            fields[b"entry"], run_id, fields[b"job"], fields[b"attempt"], fields[b"at"], fields.get(b"avoid")
+        )
+    data = orjson.loads(fields[b"data"]) if b"data" in fields else {}
+    if b"state" in fields:
+        data = {**data, "state": fields[b"state"].decode()}
+    return FeedItem(
+        seq,
+        FeedKind(fields[b"kind"].decode()),
+        codec.text(run_id) or None,
+        codec.text(fields.get(b"worker")),
+        entry,
+        data,
+    )

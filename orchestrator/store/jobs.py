@@ -1,0 +1,172 @@
+"""Jobs in Redis: what the controller asks about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from orchestrator.domain.event import Event
+from orchestrator.domain.job import Job, JobStatus, Priority
+from orchestrator.domain.run import Run
+from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
+from orchestrator.store import codec
+from orchestrator.store.database import Database
+from orchestrator.store.port import Counts, Graph, Idempotency, JobPage, JobQuery, Submission, Submitted
+from orchestrator.store.watch import RedisWatch
+
+SCAN_PAGES = 40  # how many pages a filtered list reads before it answers with what it has and a cursor
+
+
+class RedisJobs:
+    """Implements JobStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._keys = database.keys
+
+    async def submit(self, submission: Submission) -> Submitted:
+        spec, idempotency = submission.spec, submission.idempotency
+        deadline_in = int((spec.deadline_at - spec.created_at) * 1000) if spec.deadline_at is not None else ""
+        outcome, *rest = await self._db.script(
+            "submit", spec.id, submission.entry.run_id, codec.dump(spec), codec.dump(submission.graph),
+            codec.dump_entry(submission.entry), spec.pool, spec.priority.value, spec.workflow or "",
+            spec.version if submission.if_active and spec.version is not None else "",
+            idempotency.key if idempotency else "", idempotency.fingerprint if idempotency else "",
+            deadline_in, spec.retries,
+        )  # fmt: skip
+        match outcome:
+            case b"ok":
+                return Submitted(spec.id, created=True)
+            case b"duplicate":
+                made = rest[0].decode()
+                return Submitted(made, created=made == spec.id)
+            case b"reused":
+                raise _reused(idempotency, rest[0].decode())
+            case b"moved":
+                raise Conflict(
+                    "workflow_moved", f"version {spec.version} of {spec.workflow} is not the active one any more"
+                )
+            case b"full":
+                raise Busy("queue_full", f"the queue holds {rest[0]} runs, which is its limit: try again later", 5.0)
+            case _:
+                raise Conflict("job_exists", f"there is a job {spec.id} already: choose another id", job=spec.id)
+
+    async def submitted(self, idempotency: Idempotency) -> str | None:
+        (seen,) = await self._db.fetch(("GET", self._keys.idempotency(idempotency.key)))
+        if seen is None:
+            return None
+        fingerprint, made = seen.decode().split(" ")
+        if fingerprint != idempotency.fingerprint:
+            raise _reused(idempotency, made)
+        return made
+
+    async def job(self, job_id: str) -> Job:
+        (found,) = await self._read([job_id])
+        if found is None:
+            raise NotFound("job_not_found", f"there is no job {job_id} (ended jobs are kept for the retention time)")
+        return found
+
+    async def graph(self, job_id: str) -> Graph:
+        (raw,) = await self._db.fetch(("HGET", self._keys.job(job_id), "graph"))
+        if raw is None:
+            raise NotFound("job_not_found", f"there is no job {job_id} (ended jobs are kept for the retention time)")
+        return orjson.loads(raw)
+
+    async def jobs(self, query: JobQuery) -> JobPage:
+        found: list[Job] = []
+        cursor = query.cursor
+        for _ in range(SCAN_PAGES):
+            ids, cursor = await self._page(query, cursor, query.limit - len(found))
+            found += [job for job in await self._read(ids) if job is not None and _matches(job, query)]
+            if cursor is None or len(found) >= query.limit:
+                break
+        return JobPage(tuple(found), cursor)
+
+    async def cancel(self, job_id: str) -> Job:
+        (outcome,) = await self._db.script("cancel", job_id)
+        if outcome == b"unknown":
+            raise NotFound("job_not_found", f"there is no job {job_id} to cancel")
+        return await self.job(job_id)
+
+    async def events(self, job_id: str, after: str | None = None) -> Sequence[Event]:
+        start = f"({after}" if after else "-"
+        (entries,) = await self._db.fetch(("XRANGE", self._keys.events(job_id), start, "+"))
+        return [codec.stream_event(event_id, fields) for event_id, fields in entries]
+
+    async def watch(self) -> RedisWatch:
+        return RedisWatch(self._db)
+
+    async def queue_position(self, job_id: str) -> int | None:
+        runs, spec = (await self._db.fetch(("HMGET", self._keys.job(job_id), "runs", "spec")))[0]
+        if runs is None:
+            return None
+        pool = codec.SPEC.validate_json(spec).pool
+        (rank,) = await self._db.fetch(("ZRANK", self._keys.queue(pool), runs.split()[-1]))
+        return rank
+
+    async def counts(self) -> Counts:
+        statuses = list(JobStatus)
+        *by_status, depth = await self._db.fetch(
+            *(("ZCARD", self._keys.jobs(status=status)) for status in statuses),
+            ("HGETALL", self._keys.single("queued")),
+        )
+        queued = {_depth_key(field): int(count) for field, count in codec.pairs(depth).items()}
+        pools = {pool for pool, _ in queued}
+        heads = await self._db.fetch(*(("ZRANGE", self._keys.queue(pool), 0, 0, "WITHSCORES") for pool in pools))
+        oldest = [codec.scored(head)[0][1] for head in heads if head]
+        return Counts(dict(zip(statuses, by_status, strict=True)), queued, min(oldest) / 1000 if oldest else None)
+
+    async def _page(self, query: JobQuery, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+        """Ids newest first. A cursor is "CREATED_MS:ID" of the last one seen."""
+        key = self._keys.jobs(status=query.status, workflow=None if query.status else query.workflow)
+        if cursor is None:
+            top, last, ties = "+inf", None, 0
+        else:
+            top, _, last = cursor.partition(":")
+            if not top.isdigit():
+                raise InvalidRequest("invalid_cursor", "cursor must be the next_cursor of an earlier answer")
+            (ties,) = await self._db.fetch(("ZCOUNT", key, top, top))
+        (rows,) = await self._db.fetch(
+            ("ZREVRANGEBYSCORE", key, top, "-inf", "WITHSCORES", "LIMIT", 0, limit + 1 + ties)
+        )
+        # Jobs of one millisecond come in reverse order of their ids.
+        fresh = [(job, at) for job, at in codec.scored(rows) if last is None or at < int(top) or job < last]
+        page = fresh[:limit]
+        more = len(fresh) > limit
+        return [job_id for job_id, _ in page], f"{page[-1][1]}:{page[-1][0]}" if more else None
+
+    async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
+        raws = await self._db.fetch(*(("HMGET", self._keys.job(job_id), *codec.JOB_FIELDS) for job_id in job_ids))
+        run_ids = [run_id for raw in raws if raw[0] for run_id in raw[2].decode().split()]
+        rows = await self._db.fetch(*(("HMGET", self._keys.run(run_id), *codec.RUN_FIELDS) for run_id in run_ids))
+        runs = {run_id: codec.run(run_id, row) for run_id, row in zip(run_ids, rows, strict=True) if row[0]}
+        return [codec.job(raw, _runs_of(raw, runs)) if raw[0] else None for raw in raws]
+
+
+def _runs_of(raw: list[Any], runs: Mapping[str, Run]) -> tuple[Run, ...]:
+    return tuple(runs[run_id] for run_id in raw[2].decode().split() if run_id in runs)
+
+
+def _matches(job: Job, query: JobQuery) -> bool:
+    spec = job.spec
+    return (
+        (query.status is None or job.status == query.status)
+        and (query.workflow is None or spec.workflow == query.workflow)
+        and all(spec.metadata.get(name) == value for name, value in query.labels.items())
+    )
+
+
+def _reused(idempotency: Idempotency | None, job_id: str) -> InvalidRequest:
+    key = idempotency.key if idempotency else ""
+    return InvalidRequest(
+        "idempotency_key_reuse",
+        f"Idempotency-Key {key!r} was used with another body: send the same body, or a new key",
+        job=job_id,
+    )
+
+
+def _depth_key(field: bytes) -> tuple[str, Priority]:
+    pool, _, priority = field.decode().rpartition(" ")
+    return pool, Priority(priority)

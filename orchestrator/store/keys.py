@@ -1,0 +1,87 @@
+"""The names of all Redis keys, who owns them, and when they go. The Lua files build the same names from the prefix.
+
+| key                     | type   | holds                                  | goes                                     |
+|-------------------------|--------|----------------------------------------|------------------------------------------|
+| job:ID                  | hash   | spec, graph, status, runs, outputs     | reaper: `forget`, after the retention    |
+| job:ID:events           | stream | what watchers are told; capped         | TTL, and `forget`                        |
+| run:ID                  | hash   | one attempt                            | with its job                             |
+| jobs, jobs:status:S,    | zset   | job ids by creation                    | `forget` removes the member              |
+| jobs:workflow:W         |        |                                        |                                          |
+| ended, deadlines        | zset   | job ids by end, by deadline            | `forget`; when the job ends              |
+| queue:POOL              | zset   | queued run ids by arrival of their job | assign, cancel, expire, refuse           |
+| queued, queued:total    | hash   | depth by "POOL PRIORITY"; sum          | counters of the queue                    |
+| idem:KEY                | string | "FINGERPRINT JOB"                      | TTL                                      |
+| feed, feed:seq          | stream | changes for the dispatcher; capped     | capped, one per fleet                    |
+| workers                 | zset   | worker ids by lease                    | reaper, a day after the lease ran out    |
+| worker:ID               | hash   | info, state, epoch, residency          | with its entry in `workers`              |
+| worker:ID:runs          | zset   | run ids it has, in order of assignment | when they end                            |
+| mail:AGENT              | stream | hints to an agent; capped              | TTL                                      |
+| leader                  | string | the leading controller                 | TTL                                      |
+| learned                 | string | what the dispatcher learned            | one per fleet                            |
+| catalog:DIGEST[:sizes]  | string | an object_info; model sizes            | TTL, renewed by the workers that have it |
+| workflows               | hash   | name -> active version                 | kept: registered versions are immutable  |
+| workflow:NAME[:digests] | hash   | version -> document; digest -> version | kept                                     |
+| assets                  | zset   | asset ids by last use                  | reaper, after the retention              |
+| asset:ID                | hash   | document, state                        | with its entry in `assets`               |
+
+Channel watch:JOB carries a job's live events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under a prefix that ends in a colon."""
+
+    prefix: str
+
+    def job(self, job_id: str) -> str:
+        return f"{self.prefix}job:{job_id}"
+
+    def events(self, job_id: str) -> str:
+        return f"{self.prefix}job:{job_id}:events"
+
+    def watch(self, job_id: str) -> str:
+        return f"{self.prefix}watch:{job_id}"
+
+    def run(self, run_id: str) -> str:
+        return f"{self.prefix}run:{run_id}"
+
+    def jobs(self, status: str | None = None, workflow: str | None = None) -> str:
+        if status:
+            return f"{self.prefix}jobs:status:{status}"
+        return f"{self.prefix}jobs:workflow:{workflow}" if workflow else f"{self.prefix}jobs"
+
+    def queue(self, pool: str) -> str:
+        return f"{self.prefix}queue:{pool}"
+
+    def worker(self, worker_id: str) -> str:
+        return f"{self.prefix}worker:{worker_id}"
+
+    def worker_runs(self, worker_id: str) -> str:
+        return f"{self.prefix}worker:{worker_id}:runs"
+
+    def mail(self, agent: str) -> str:
+        return f"{self.prefix}mail:{agent}"
+
+    def catalog(self, digest: str) -> str:
+        return f"{self.prefix}catalog:{digest}"
+
+    def sizes(self, digest: str) -> str:
+        return f"{self.prefix}catalog:{digest}:sizes"
+
+    def workflow(self, name: str) -> str:
+        return f"{self.prefix}workflow:{name}"
+
+    def asset(self, asset_id: str) -> str:
+        return f"{self.prefix}asset:{asset_id}"
+
+    def idempotency(self, key: str) -> str:
+        return f"{self.prefix}idem:{key}"
+
+    def single(self, name: str) -> str:
+        """A key of which a fleet has one: queued, feed, workers, leader, learned, workflows, assets, ended."""
+        return self.prefix + name

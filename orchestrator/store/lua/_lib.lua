@@ -1,0 +1,127 @@
+-- Put before every script: the transition tables (rendered from orchestrator/domain), the clock, and the few steps
+-- that several transitions share. KEYS[1] is the fleet's prefix; all other key names are built from it.
+local P = KEYS[1]
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function ms(x) return string.format('%d', x) end
+
+-- Tells the dispatcher. The stream's ids are the sequence numbers, so that a reader sees a gap.
+local function feed(kind, ...)
+  local seq = redis.call('INCR', P .. 'feed:seq')
+  redis.call('XADD', P .. 'feed', 'MAXLEN', '~', FEED_LENGTH, ms(seq) .. '-0', 'kind', kind, ...)
+  return seq
+end
+
+-- Tells whoever watches a job, now or on resuming.
+local function tell(job, kind, data)
+  local key = P .. 'job:' .. job .. ':events'
+  local id = redis.call('XADD', key, 'MAXLEN', '~', EVENTS_LENGTH, '*', 't', kind, 'd', data)
+  redis.call('PEXPIRE', key, EVENTS_TTL)
+  redis.call('PUBLISH', P .. 'watch:' .. job, id .. ' ' .. kind .. ' ' .. data)
+end
+
+local function mail(worker, kind, run)
+  local agent = redis.call('HGET', P .. 'worker:' .. worker, 'agent')
+  if not agent then return end
+  local key = P .. 'mail:' .. agent
+  redis.call('XADD', key, 'MAXLEN', '~', MAIL_LENGTH, '*', 'kind', kind, 'worker', worker, 'run', run)
+  redis.call('PEXPIRE', key, MAIL_TTL)
+end
+
+-- The job's next status, or nil if the table has none.
+local function job_move(job, event, now)
+  local key = P .. 'job:' .. job
+  local at = redis.call('HMGET', key, 'status', 'created')
+  local to = JOB[tostring(at[1]) .. ' ' .. event]
+  if not to or to == at[1] then return to end
+  redis.call('HSET', key, 'status', to)
+  redis.call('ZREM', P .. 'jobs:status:' .. at[1], job)
+  redis.call('ZADD', P .. 'jobs:status:' .. to, at[2], job)
+  if event == 'start' then redis.call('HSETNX', key, 'started', ms(now)) end
+  if JOB_ENDS[to] then
+    redis.call('HSET', key, 'completed', ms(now))
+    redis.call('ZADD', P .. 'ended', ms(now), job)
+    redis.call('ZREM', P .. 'deadlines', job)
+  end
+  tell(job, 'status', '{"status":"' .. to .. '"}')
+  return to
+end
+
+local function enqueue(run, job, attempt, pool, priority, arrived, entry, avoid)
+  redis.call('ZADD', P .. 'queue:' .. pool, arrived, run)
+  redis.call('HINCRBY', P .. 'queued', pool .. ' ' .. priority, 1)
+  redis.call('INCR', P .. 'queued:total')
+  feed('queued', 'run', run, 'job', job, 'attempt', attempt, 'at', arrived, 'avoid', avoid, 'entry', entry)
+end
+
+local function dequeue(run, pool, priority)
+  if redis.call('ZREM', P .. 'queue:' .. pool, run) == 1 then
+    local field = pool .. ' ' .. priority
+    if redis.call('HINCRBY', P .. 'queued', field, -1) <= 0 then redis.call('HDEL', P .. 'queued', field) end
+    redis.call('DECR', P .. 'queued:total')
+  end
+end
+
+-- The run as its holder claims it, or nil and the state it really has: this is the fence.
+local function held(run, attempt, worker)
+  local at = redis.call('HMGET', P .. 'run:' .. run, 'state', 'attempt', 'worker', 'job', 'started', 'queued')
+  if at[2] ~= attempt or (at[3] or '') ~= worker then return nil, at[1] or 'gone' end
+  return { state = at[1], job = at[4], started = at[5], queued = at[6] }, at[1]
+end
+
+-- Ends a run: its state, why, and off its worker or out of the queue. `data` is JSON for the dispatcher.
+local function run_end(run, event, now, outcome, data)
+  local key = P .. 'run:' .. run
+  local at = redis.call('HMGET', key, 'state', 'worker', 'job', 'attempt', 'entry', 'pool', 'priority', 'arrived')
+  local to = RUN[tostring(at[1]) .. ' ' .. event]
+  if not to then return nil end
+  redis.call('HSET', key, 'state', to, 'ended', ms(now))
+  if outcome ~= '' then redis.call('HSET', key, 'outcome', outcome) end
+  if at[1] == 'queued' then
+    dequeue(run, at[6], at[7])
+    feed('gone', 'run', run)
+  else
+    redis.call('ZREM', P .. 'worker:' .. at[2] .. ':runs', run)
+    feed('ended', 'run', run, 'worker', at[2], 'job', at[3], 'attempt', at[4], 'at', at[8], 'state', to, 'entry', at[5], 'data', data)
+  end
+  return to
+end
+
+local function last_run(job)
+  local runs = redis.call('HGET', P .. 'job:' .. job, 'runs')
+  return runs and string.match(runs, '%S+$')
+end
+
+-- A job that is being canceled, or has ended, takes no more results: its run is canceled and the caller superseded.
+local function stop_if_unwanted(run, job, now)
+  local status = redis.call('HGET', P .. 'job:' .. job, 'status')
+  if status ~= 'canceling' and not JOB_ENDS[tostring(status)] then return false end
+  run_end(run, 'cancel', now, 'the job was ' .. (status == 'canceling' and 'canceled' or status), '{}')
+  if status == 'canceling' then job_move(job, 'stop', now) end
+  return true
+end
+
+local function worker_move(worker, event, note)
+  local key = P .. 'worker:' .. worker
+  local state = redis.call('HGET', key, 'state') or 'down'
+  local to = WORKER[state .. ' ' .. event]
+  if not to then return nil end
+  redis.call('HSET', key, 'state', to, 'note', note)
+  if to ~= state then feed('worker', 'worker', worker) end
+  return to
+end
+
+-- What the store thinks a worker has.
+local function duties(worker)
+  local runs = redis.call('ZRANGE', P .. 'worker:' .. worker .. ':runs', 0, -1)
+  local canceling = {}
+  for _, run in ipairs(runs) do
+    local status = redis.call('HGET', P .. 'job:' .. redis.call('HGET', P .. 'run:' .. run, 'job'), 'status')
+    if status == 'canceling' or JOB_ENDS[tostring(status)] then canceling[#canceling + 1] = run end
+  end
+  return { redis.call('HGET', P .. 'worker:' .. worker, 'epoch'), runs, canceling }
+end

@@ -1,0 +1,19 @@
+-- A job's deadline has passed.
+local job = ARGV[1]
+local now = now_ms()
+local due = redis.call('ZSCORE', P .. 'deadlines', job)
+if not due or tonumber(due) > now then return 0 end
+if redis.call('EXISTS', P .. 'job:' .. job) == 0 or not job_move(job, 'expire', now) then
+  redis.call('ZREM', P .. 'deadlines', job)
+  return 0
+end
+redis.call('HSET', P .. 'job:' .. job, 'error',
+  '{"code":"deadline_passed","message":"the job was not done by its deadline_s: allow more time, or add workers"}')
+local run = last_run(job)
+local at = redis.call('HMGET', P .. 'run:' .. run, 'state', 'worker')
+if at[1] == 'queued' then
+  run_end(run, 'cancel', now, 'the deadline passed', '{}')
+elseif not RUN_ENDS[at[1]] then
+  mail(at[2], 'cancel', run)
+end
+return 1

@@ -1,0 +1,13 @@
+-- An ended job goes, with all that it has here.
+local job = ARGV[1]
+local key = P .. 'job:' .. job
+local at = redis.call('HMGET', key, 'status', 'runs', 'spec')
+if not at[1] or not JOB_ENDS[at[1]] then return 0 end
+for run in string.gmatch(at[2], '%S+') do redis.call('DEL', P .. 'run:' .. run) end
+local workflow = cjson.decode(at[3]).workflow
+if type(workflow) == 'string' then redis.call('ZREM', P .. 'jobs:workflow:' .. workflow, job) end
+redis.call('ZREM', P .. 'jobs', job)
+redis.call('ZREM', P .. 'jobs:status:' .. at[1], job)
+redis.call('ZREM', P .. 'ended', job)
+redis.call('DEL', key, key .. ':events')
+return 1

@@ -1,0 +1,28 @@
+-- A run ends as lost (costs a retry) or returned (costs none), and the next attempt is queued in its old place.
+local run, attempt, worker, next_run, event, outcome, err = unpack(ARGV, 1, 7)
+local it, state = held(run, attempt, worker)
+if not it then return { 'superseded', state } end
+-- Whatever was given back after it had begun is lost, not returned.
+if event == 'return' and state == 'running' then event = 'lose' end
+if not RUN[state .. ' ' .. event] then return { 'superseded', state } end
+local now = now_ms()
+if stop_if_unwanted(run, it.job, now) then return { 'superseded', 'canceled' } end
+
+local job = P .. 'job:' .. it.job
+run_end(run, event, now, outcome, '{}')
+local avoid = redis.call('HGET', P .. 'run:' .. run, 'avoid')
+if event == 'lose' then
+  if redis.call('HINCRBY', job, 'lost', 1) > tonumber(redis.call('HGET', job, 'retries')) then
+    redis.call('HSET', job, 'error', err)
+    job_move(it.job, 'fail', now)
+    return { 'failed' }
+  end
+  avoid = avoid == '' and worker or avoid .. ' ' .. worker
+end
+local was = redis.call('HMGET', P .. 'run:' .. run, 'slot', 'arrived', 'entry', 'pool', 'priority')
+local tries = ms(attempt + 1)
+redis.call('HSET', P .. 'run:' .. next_run, 'job', it.job, 'slot', was[1], 'attempt', tries, 'state', 'queued',
+  'queued', ms(now), 'arrived', was[2], 'entry', was[3], 'pool', was[4], 'priority', was[5], 'avoid', avoid)
+redis.call('HSET', job, 'runs', redis.call('HGET', job, 'runs') .. ' ' .. next_run)
+enqueue(next_run, it.job, tries, was[4], was[5], was[2], was[3], avoid)
+return { 'queued', next_run }

@@ -1,0 +1,82 @@
+"""The store: every verb of port.py on one Redis. The transition tables of the domain are rendered into the Lua here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from importlib import resources
+from typing import Any
+
+from orchestrator.domain import asset, job, run, worker
+from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
+from orchestrator.store.catalog import RedisCatalog
+from orchestrator.store.database import Database
+from orchestrator.store.dispatch import RedisDispatch
+from orchestrator.store.jobs import RedisJobs
+from orchestrator.store.keys import Keys
+from orchestrator.store.runs import RedisRuns
+
+FEED_LENGTH = 200_000  # a dispatcher further behind takes a new snapshot
+EVENTS_LENGTH = 1_000  # of one job
+MAIL_LENGTH = 1_000  # to one agent; what is trimmed, its heartbeat tells
+MAIL_TTL_S = 3600.0
+CATALOG_TTL_S = 86400.0
+FORGET_WORKER_S = 86400.0
+
+
+class RedisStore(RedisJobs, RedisRuns, RedisDispatch, RedisCatalog):
+    """Implements Store. Make it with `connect`."""
+
+    def __init__(self, database: Database, leader_s: float) -> None:
+        RedisDispatch.__init__(self, database, leader_s)
+
+    @classmethod
+    async def connect(
+        cls, url: str, namespace: str, leases: LeaseSettings, retention: RetentionSettings, limits: LimitSettings
+    ) -> RedisStore:
+        """Raises Busy("store_unavailable") when Redis does not answer."""
+        database = Database(url, Keys(f"{namespace}:"), _preamble(leases, retention, limits))
+        await database.load_scripts()
+        return cls(database, leases.leader_s)
+
+    async def ping(self) -> None:
+        """A write, as a Redis whose disk is full still answers reads. Raises Busy("store_unavailable")."""
+        await self._db.fetch(("SET", self._keys.single("ping"), "", "PX", 1000))
+
+    async def close(self) -> None:
+        await self._db.close()
+
+
+def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: LimitSettings) -> str:
+    numbers: dict[str, float] = {
+        "FEED_LENGTH": FEED_LENGTH,
+        "EVENTS_LENGTH": EVENTS_LENGTH,
+        "MAIL_LENGTH": MAIL_LENGTH,
+        "MAIL_TTL": MAIL_TTL_S * 1000,
+        "CATALOG_TTL": CATALOG_TTL_S * 1000,
+        "FORGET_WORKER": FORGET_WORKER_S * 1000,
+        "WORKER_LEASE": leases.worker_s * 1000,
+        "EVENTS_TTL": retention.events_s * 1000,
+        "IDEMPOTENCY_TTL": retention.idempotency_s * 1000,
+        "MAX_QUEUED": limits.max_queued,
+    }
+    constants = [f"local {name} = {int(value)}" for name, value in numbers.items()]
+    tables = [
+        _lua_table("JOB", job.TRANSITIONS),
+        _lua_table("RUN", run.TRANSITIONS),
+        _lua_table("WORKER", worker.TRANSITIONS),
+        _lua_table("ASSET", asset.TRANSITIONS),
+        _lua_set("JOB_ENDS", job.TERMINAL),
+        _lua_set("RUN_ENDS", run.TERMINAL),
+    ]
+    library = resources.files("orchestrator.store").joinpath("lua", "_lib.lua").read_text()
+    return "\n".join([*constants, *tables, library])
+
+
+def _lua_table(name: str, table: Mapping[tuple[Any, Any], StrEnum]) -> str:
+    rows = ", ".join(f"['{state} {event}'] = '{target}'" for (state, event), target in table.items())
+    return f"local {name} = {{ {rows} }}"
+
+
+def _lua_set(name: str, states: frozenset[Any]) -> str:
+    return f"local {name} = {{ {', '.join(f'{state} = true' for state in sorted(states))} }}"

@@ -1,0 +1,135 @@
+"""Workers and runs in Redis, as an agent moves them. Every change is fenced by run, attempt and worker in Lua."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from redis.exceptions import RedisError
+
+from orchestrator.domain.asset import Output
+from orchestrator.domain.event import Event
+from orchestrator.domain.job import JobError, Progress
+from orchestrator.domain.worker import WorkerInfo
+from orchestrator.errors import NotFound, Superseded
+from orchestrator.store import codec
+from orchestrator.store.database import BLOCK_MS, Database
+from orchestrator.store.port import Duties, Mail, MailKind, Order, Result, RunKey
+
+RECONNECT_S = 0.5
+
+
+class RedisRuns:
+    """Implements RunStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._keys = database.keys
+
+    async def register(self, info: WorkerInfo) -> Duties:
+        return _duties(await self._db.script("register", info.id, codec.dump(info), info.agent))
+
+    async def heartbeat(self, worker_id: str, epoch: int) -> Duties:
+        return _duties(_accepted(await self._db.script("heartbeat", worker_id, epoch), f"worker {worker_id}"))
+
+    async def inspected(self, info: WorkerInfo, epoch: int, object_info: bytes, sizes: Mapping[str, int]) -> None:
+        if info.catalog is None:
+            raise ValueError("an inspected worker has the digest of its object_info in info.catalog")
+        reply = await self._db.script(
+            "inspected", info.id, epoch, codec.dump(info), info.catalog, object_info, codec.dump(sizes)
+        )
+        _accepted(reply, f"worker {info.id}")
+
+    async def lost_worker(self, worker_id: str, epoch: int, note: str) -> None:
+        _accepted(await self._db.script("lose_worker", worker_id, epoch, note), f"worker {worker_id}")
+
+    async def mail(self, agent: str) -> AsyncIterator[Mail]:
+        """Mail from now on; what came before, `heartbeat` tells. Goes on after a restart of Redis."""
+        redis = self._db.client()
+        key = self._keys.mail(agent)
+        (last,) = await self._db.fetch(("XREVRANGE", key, "+", "-", "COUNT", 1))
+        after = last[0][0] if last else b"0"
+        try:
+            while True:
+                try:
+                    reply = await redis.execute_command("XREAD", "COUNT", 500, "BLOCK", BLOCK_MS, "STREAMS", key, after)
+                except (RedisError, OSError):
+                    await asyncio.sleep(RECONNECT_S)
+                    continue
+                for entry_id, fields in codec.stream_entries(reply):
+                    after = entry_id
+                    yield Mail(
+                        MailKind(fields[b"kind"].decode()),
+                        fields[b"worker"].decode(),
+                        codec.text(fields[b"run"]) or None,
+                    )
+        finally:
+            await redis.aclose()
+
+    async def order(self, run_id: str) -> Order:
+        (row,) = await self._db.fetch(("HMGET", self._keys.run(run_id), *codec.RUN_FIELDS))
+        if row[0] is None:
+            raise NotFound("run_not_found", f"there is no run {run_id}")
+        run = codec.run(run_id, row)
+        ((spec, created, graph),) = await self._db.fetch(
+            ("HMGET", self._keys.job(run.job_id), "spec", "created", "graph")
+        )
+        if spec is None:
+            raise NotFound("job_not_found", f"the job of run {run_id} was deleted")
+        return Order(run, codec.spec(spec, created), orjson.loads(graph))
+
+    async def start(self, key: RunKey, since_staged_s: float = 0.0) -> None:
+        await self._run("start", key, int(since_staged_s * 1000))
+
+    async def progress(self, key: RunKey, progress: Progress) -> None:
+        await self._run("progress", key, progress.value, codec.dump(progress))
+
+    async def preview(self, job_id: str, event: Event) -> None:
+        payload = b" ".join((b"", event.type.value.encode(), codec.dump(event.data)))
+        await self._db.fetch(("PUBLISH", self._keys.watch(job_id), payload))
+
+    async def commit(self, key: RunKey, result: Result) -> None:
+        residency = codec.residency_document(result.residency)
+        data = {"execute_s": result.execute_s, "load_s": result.load_s, "residency": residency}
+        await self._run(
+            "commit", key, codec.dump(result.outputs), int(result.execute_s * 1000), result.load_s,
+            "" if result.cost is None else result.cost, codec.dump(residency), codec.dump(data),
+            *(codec.dump(_watched(index, output)) for index, output in enumerate(result.outputs)),
+        )  # fmt: skip
+
+    async def fail(self, key: RunKey, error: JobError) -> None:
+        await self._run("fail", key, error.message, codec.dump(error))
+
+    async def retry(self, key: RunKey, outcome: str, *, error: JobError, free: bool = False) -> str | None:
+        event = "return" if free else "lose"
+        reply = await self._run("retry", key, self._db.new_id(), event, outcome, codec.dump(error))
+        return reply[1].decode() if reply[0] == b"queued" else None
+
+    async def stopped(self, key: RunKey) -> None:
+        await self._run("stopped", key)
+
+    async def _run(self, script: str, key: RunKey, *args: Any) -> list[Any]:
+        reply = await self._db.script(script, key.run_id, key.attempt, key.worker, *args)
+        return _accepted(reply, f"run {key.run_id} (attempt {key.attempt})")
+
+
+def _accepted(reply: list[Any], what: str) -> list[Any]:
+    if reply[0] == b"superseded":
+        state = reply[1].decode() if len(reply) > 1 and reply[1] else "gone"
+        raise Superseded("superseded", f"{what} is not yours any more: it is {state}", state=state)
+    return reply
+
+
+def _duties(reply: list[Any]) -> Duties:
+    epoch, runs, canceling = reply
+    return Duties(int(epoch), tuple(run.decode() for run in runs), tuple(run.decode() for run in canceling))
+
+
+def _watched(index: int, output: Output) -> dict[str, Any]:
+    """An output as its event tells it: where it lies in storage is not the watcher's business."""
+    document = asdict(output)
+    del document["path"]
+    return {"index": index, **document}

@@ -1,0 +1,46 @@
+"""What every tier may ask for. Redis is always a real one; each test gets a fleet of its own in it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
+from orchestrator.store.embedded import EmbeddedRedis
+from orchestrator.store.redis import RedisStore
+
+_namespaces = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real redis-server, started once: the embedded one, with its production settings."""
+    with tempfile.TemporaryDirectory(prefix="fleet-redis-") as folder:
+        with asyncio.Runner() as runner:
+            server = runner.run(EmbeddedRedis.start(Path(folder)))
+            yield server.url
+            runner.run(server.stop())
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"t{os.getpid()}-{next(_namespaces)}"
+
+
+@pytest.fixture
+def leases() -> LeaseSettings:
+    """Override in a test module for shorter ones."""
+    return LeaseSettings()
+
+
+@pytest.fixture
+async def store(redis_url: str, namespace: str, leases: LeaseSettings) -> AsyncIterator[RedisStore]:
+    store = await RedisStore.connect(redis_url, namespace, leases, RetentionSettings(), LimitSettings())
+    yield store
+    await store.close()
