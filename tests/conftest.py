@@ -21,11 +21,10 @@ _namespaces = itertools.count()
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A real redis-server, started once: the embedded one, with its production settings."""
-    with tempfile.TemporaryDirectory(prefix="fleet-redis-") as folder:
-        with asyncio.Runner() as runner:
-            server = runner.run(EmbeddedRedis.start(Path(folder)))
-            yield server.url
-            runner.run(server.stop())
+    with tempfile.TemporaryDirectory(prefix="fleet-redis-") as folder, asyncio.Runner() as runner:
+        server = runner.run(EmbeddedRedis.start(Path(folder)))
+        yield server.url
+        runner.run(server.stop())
 
 
 @pytest.fixture
