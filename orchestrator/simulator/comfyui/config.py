@@ -1,0 +1,90 @@
+"""What a simulated ComfyUI is made of: the machine it claims to run on, its model files, and the version it plays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+GIB = 1024**3
+MB = 10**6
+
+ModelFiles = Mapping[str, Mapping[str, int]]
+"""Folder -> file name -> size in bytes, as ComfyUI's models/ directory would hold them."""
+
+DEFAULT_MODELS: ModelFiles = MappingProxyType(
+    {
+        "checkpoints": {
+            "v1-5-pruned-emaonly-fp16.safetensors": 2133 * MB,
+            "sd_xl_base_1.0.safetensors": 6938 * MB,
+            "sd_xl_refiner_1.0.safetensors": 6075 * MB,
+        },
+        "diffusion_models": {"flux1-dev.safetensors": 23802 * MB},
+        "text_encoders": {"clip_l.safetensors": 246 * MB, "t5xxl_fp16.safetensors": 9788 * MB},
+        "vae": {"ae.safetensors": 335 * MB, "vae-ft-mse-840000-ema-pruned.safetensors": 335 * MB},
+        "loras": {"detail_tweaker_lora.safetensors": 37 * MB},
+        "controlnet": {"control_v11p_sd15_canny_fp16.safetensors": 723 * MB},
+        "upscale_models": {"RealESRGAN_x4plus.pth": 67 * MB},
+        "clip_vision": {"clip_vision_h.safetensors": 1264 * MB},
+        "embeddings": {"easynegative.safetensors": MB // 40},
+    }
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What tells one ComfyUI version from another on the wire."""
+
+    version: str
+    jobs_api: bool
+    """/api/jobs exists."""
+    strict_prompt_ids: bool
+    """prompt_id must be a canonical UUID; otherwise anything is taken as a string."""
+    keeps_old_results: bool
+    """Results of earlier prompts stay cached; otherwise only those that the newest prompt names again."""
+    reads_extra_data: bool
+    """extra_data.preview_method chooses the previews, and create_time is added to extra_data."""
+    throttles_progress: bool
+    """Progress without a picture is sent at most every 0.1 s, but for the first and the last step."""
+    names_cycles: bool
+    """A cycle is reported as dependency_cycle; otherwise as the exception that the recursion ended in."""
+    names_missing_nodes: bool
+    """An unknown class is missing_node_type with its title; otherwise invalid_prompt."""
+
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "0.33.0": Profile("0.33.0", True, True, True, True, True, True, True),
+        "0.3.64": Profile("0.3.64", False, False, False, False, False, False, False),
+    }
+)
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """One simulated ComfyUI. Sizes in bytes, speeds in bytes a second, times in seconds."""
+
+    version: str = "0.33.0"
+    """A key of PROFILES."""
+    device: Literal["cuda", "cpu"] = "cuda"
+    vram_bytes: int = 24 * GIB
+    ram_bytes: int = 64 * GIB
+    disk_speed: float = math.inf
+    """Disk to RAM. The default costs no time."""
+    bus_speed: float = math.inf
+    """RAM to VRAM. The default costs no time."""
+    models: ModelFiles = field(default_factory=lambda: DEFAULT_MODELS)
+    step_seconds: float = 0.0
+    """One step of a sampler, whatever the size of the picture."""
+    directory: Path | None = None
+    """Holds input/, output/ and temp/; one that is removed at the end when omitted."""
+
+    @property
+    def profile(self) -> Profile:
+        """Raises ValueError, naming the known versions, for one that is not known."""
+        if self.version not in PROFILES:
+            raise ValueError(f"cannot simulate ComfyUI {self.version}: choose one of {', '.join(PROFILES)}")
+        return PROFILES[self.version]

@@ -1,0 +1,121 @@
+"""A simulated ComfyUI: its HTTP and websocket server, and what runs behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from aiohttp import web
+
+from orchestrator.simulator.comfyui.config import SimConfig
+from orchestrator.simulator.comfyui.executor import Executor
+from orchestrator.simulator.comfyui.files import Files
+from orchestrator.simulator.comfyui.messages import Message
+from orchestrator.simulator.comfyui.nodes import NodeClasses
+from orchestrator.simulator.comfyui.queue import PromptQueue
+from orchestrator.simulator.comfyui.residency import Residency
+from orchestrator.simulator.comfyui.routes import catalog, control, files, jobs
+from orchestrator.simulator.comfyui.routes.context import Sim
+from orchestrator.simulator.comfyui.run import Interrupt, Machine
+from orchestrator.simulator.comfyui.sockets import Sockets
+
+MAX_UPLOAD = 100 * 1024 * 1024
+
+
+class SimComfyUI:
+    """A ComfyUI to be started; `await SimComfyUI(config).start()`."""
+
+    def __init__(self, config: SimConfig | None = None) -> None:
+        self.config = config or SimConfig()
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> RunningSim:
+        """Serve until stopped; port 0 takes a free one. Raises OSError when the port is taken."""
+        folder = tempfile.TemporaryDirectory(prefix="comfyui-sim-") if self.config.directory is None else None
+        root = Path(folder.name) if folder else self.config.directory
+        assert root is not None
+        sim = _assemble(replace(self.config, directory=root))
+        runner = web.AppRunner(_application(sim), access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError:
+            await runner.cleanup()
+            raise
+        sim.executor.start()
+        publisher = asyncio.create_task(sim.sockets.publish(), name="comfyui-simulator-publisher")
+        actual = runner.addresses[0][1]
+        return RunningSim(f"http://{host}:{actual}", sim, runner, publisher, folder)
+
+
+class RunningSim:
+    """A simulated ComfyUI that serves at `url`; also an async context manager."""
+
+    def __init__(
+        self,
+        url: str,
+        sim: Sim,
+        runner: web.AppRunner,
+        publisher: asyncio.Task[None],
+        folder: tempfile.TemporaryDirectory[str] | None,
+    ) -> None:
+        self.url = url
+        self._sim = sim
+        self._runner = runner
+        self._publisher = publisher
+        self._folder = folder
+
+    @property
+    def loads(self) -> Mapping[str, int]:
+        """Folder/name of a model file -> how often it was read from disk."""
+        return dict(self._sim.machine.residency.disk_loads)
+
+    @property
+    def directory(self) -> Path:
+        """Where input/, output/ and temp/ are."""
+        return self._sim.machine.files.root
+
+    async def stop(self) -> None:
+        """End at once: what executes is abandoned, sockets are closed."""
+        self._sim.machine.stop.set()
+        self._sim.queue.close()
+        await self._sim.sockets.close()
+        await self._runner.cleanup()
+        self._publisher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._publisher
+        await asyncio.to_thread(self._sim.executor.join)
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    async def __aenter__(self) -> RunningSim:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def _assemble(config: SimConfig) -> Sim:
+    assert config.directory is not None
+    machine = Machine(config, Files(config.directory), Residency(config), Interrupt(), threading.Event())
+    classes = NodeClasses(config, machine.files)
+    sockets = Sockets()
+    queue = PromptQueue(lambda: sockets.post(Message("status", {"status": queue.info()}, None)))
+    return Sim(machine, classes, queue, sockets, Executor(machine, classes, queue, sockets))
+
+
+def _application(sim: Sim) -> web.Application:
+    app = web.Application(client_max_size=MAX_UPLOAD)
+    routes = [*control.routes(sim), *files.routes(sim), *catalog.routes(sim)]
+    app.add_routes([*(web.route(route.method, f"/api{route.path}", route.handler) for route in routes), *routes])
+    if sim.machine.config.profile.jobs_api:
+        app.add_routes(jobs.routes(sim))
+    return app
