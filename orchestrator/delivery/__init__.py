@@ -1,0 +1,1 @@
+"""How files come in and go out: where they lie (storage), what they are (media), how they are served (serving)."""
