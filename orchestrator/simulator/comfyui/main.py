@@ -22,10 +22,11 @@ async def serve(
     async with await SimComfyUI(config).start(host, port) as running:
         sys.stdout.write(f"ready {running.url}\n")
         sys.stdout.flush()
-        await _until_told_to_end(exit_with_parent)
+        await until_told_to_end(exit_with_parent)
 
 
-async def _until_told_to_end(exit_with_parent: bool) -> None:
+async def until_told_to_end(exit_with_parent: bool) -> None:
+    """Wait for SIGINT or SIGTERM or, if so, for the end of stdin."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -36,6 +37,8 @@ class PromptQueue:
         self._history: dict[str, dict[str, Any]] = {}
         self._flags: dict[str, bool] = {}
         self._closed = False
+        self.spans: deque[tuple[int, int]] = deque(maxlen=MAX_HISTORY)
+        """When each prompt began and ended (Unix ms), kept although clients delete their history."""
 
     def put(self, item: Item) -> None:
         with self._lock:
@@ -61,6 +64,8 @@ class PromptQueue:
             if len(self._history) > MAX_HISTORY:
                 del self._history[next(iter(self._history))]
             self._history[item.prompt_id] = {"prompt": item.shown(), **outcome}
+            messages = outcome["status"]["messages"]
+            self.spans.append((messages[0][1]["timestamp"], messages[-1][1]["timestamp"]))
             self._updated()
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +75,11 @@ class RunningSim:
     def loads(self) -> Mapping[str, int]:
         """Folder/name of a model file -> how often it was read from disk."""
         return dict(self._sim.machine.residency.disk_loads)
+
+    @property
+    def spans(self) -> Sequence[tuple[int, int]]:
+        """When each prompt began and ended (Unix ms), oldest first, whatever clients deleted since."""
+        return list(self._sim.queue.spans)
 
     @property
     def directory(self) -> Path:

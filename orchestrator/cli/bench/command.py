@@ -1,0 +1,44 @@
+"""`bench`: runs the measurements one after the other and prints each beside its target."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+
+from rich.text import Text
+
+from orchestrator.cli.bench.figures import Figure
+from orchestrator.cli.console import emit_json, emit_table, err
+from orchestrator.cli.options import AsJson
+
+
+def bench(as_json: AsJson = False) -> None:
+    """Measure this machine against the targets: about two minutes, best on an idle machine."""
+    figures = asyncio.run(_measure())
+    if as_json:
+        emit_json([{**asdict(figure), "met": figure.met} for figure in figures])
+    else:
+        columns = ("figure", "measured", "target", "", "detail", "how")
+        emit_table(columns, map(_row, figures), empty="nothing was measured")
+
+
+async def _measure() -> list[Figure]:
+    from orchestrator.cli.bench.fleet import ground
+    from orchestrator.cli.bench.measures import MEASURES
+
+    figures: list[Figure] = []
+    async with ground() as place:
+        for measure in MEASURES:
+            err.print(f"measuring {measure.__name__.replace('_', ' ')}", style="dim")
+            figures.append(await measure(place))
+    return figures
+
+
+def _row(figure: Figure) -> tuple[str | Text, ...]:
+    met = Text("met", style="green") if figure.met else Text("missed", style="red")
+    target = f"{figure.sense} {_value(figure.target, figure.unit)}"
+    return figure.name, _value(figure.value, figure.unit), target, met, figure.detail, figure.how
+
+
+def _value(value: float, unit: str) -> str:
+    return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"

@@ -1,0 +1,138 @@
+"""One function a figure: each makes its own fleet, measures, and says how it did."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from orchestrator.cli.bench.figures import Figure, percentile
+from orchestrator.cli.bench.fleet import Fleet, Ground, load, until
+from orchestrator.cli.bench.load import FRESH
+from orchestrator.cli.bench.workload import SMALL, TRIVIAL
+from orchestrator.cli.children import Child, child, simulated_comfyuis
+from orchestrator.comfy.client import ComfyClient
+
+CONNECTIONS = 32
+Measure = Callable[[Ground], Awaitable[Figure]]
+
+
+async def submits(ground: Ground) -> Figure:
+    """The worker is drained: it tells what graphs are checked against, and takes nothing off the controller's time."""
+    count, warm_up = 6000, 500
+    body = {"params": {"prompt": "a lighthouse at dusk"}}
+    async with simulated_comfyuis(1) as urls, ground.fleet("submits", urls) as fleet:
+        await fleet.client.post("/v1/workers/comfyui-0/drain")
+        url = f"{fleet.client.url}/v1/workflows/ten-nodes/jobs"
+        await load(url, body, warm_up, CONNECTIONS)
+        result = await load(url, body, count, CONNECTIONS)
+    how = (
+        f"{count} jobs of 10 nodes through /v1 over {CONNECTIONS} connections, appendfsync always, load from elsewhere"
+    )
+    return Figure("durable submits", count / result["seconds"], "/s", 1500, "at least", how)
+
+
+async def cpu_per_job(ground: Ground) -> Figure:
+    count, warm_up = 800, 50
+    async with simulated_comfyuis(2) as urls, ground.fleet("cpu", urls) as fleet:
+        await _through(fleet, SMALL, warm_up, 0)
+        before = fleet.cpu_s()
+        await _through(fleet, SMALL, count, warm_up)
+        used = fleet.cpu_s() - before
+    how = f"{count} jobs with a PNG of 64x64, submit to succeeded, 2 simulated ComfyUIs in processes of their own"
+    return Figure("CPU per job", used / count * 1000, "ms", 3.0, "at most", how)
+
+
+async def saturation(ground: Ground) -> Figure:
+    count, rounds = 200, 5
+    direct: list[float] = []
+    fleets: list[float] = []
+    spans = ground.folder / "saturation.json"
+    async with _bench_worker(spans, 0.0) as comfyui, ground.fleet("saturation", [comfyui.url]) as fleet:
+        await _through(fleet, TRIVIAL, count // 4, 0)
+        done = count // 4
+        began: list[float] = []
+        for _ in range(rounds):
+            began.append(await _straight(comfyui.url, TRIVIAL, count))
+            fleets.append(count / await _through(fleet, TRIVIAL, count, done))
+            done += count
+    ends = [ended / 1000 for _, ended in _spans(spans)]
+    for n, start in enumerate(began):
+        last = ends[count // 4 + 2 * n * count + count - 1]
+        direct.append(count / (last - start))
+    straight, through = statistics.median(direct), statistics.median(fleets)
+    how = f"{rounds} rounds in turn of {count} jobs EmptyImage 512x512 -> SaveImage, medians; both ways one ComfyUI"
+    detail = f"{through:.0f} jobs/s through the fleet, {straight:.0f} jobs/s straight"
+    return Figure("saturation", through / straight, "of direct", 0.9, "at least", how, detail)
+
+
+async def idle_gap(ground: Ground) -> Figure:
+    count = 300
+    spans = ground.folder / "idle_gap.json"
+    async with _bench_worker(spans, 0.02) as comfyui, ground.fleet("idle-gap", [comfyui.url]) as fleet:
+        await load(f"{fleet.client.url}/v1/workflows/steady/jobs", {"params": {}}, count, CONNECTIONS)
+        await fleet.succeeded(count)
+    ran = _spans(spans)
+    gaps = [float(began - ended) for (_, ended), (began, _) in pairwise(ran)]
+    length = statistics.median(ended - began for began, ended in ran)
+    how = f"{count} runs of about {length:.0f} ms on one worker, by ComfyUI's own execution_start and execution_success"
+    detail = f"p50 {percentile(gaps, 0.5):.0f} ms, max {max(gaps):.0f} ms"
+    return Figure("idle gap, p99", percentile(gaps, 0.99), "ms", 5.0, "at most", how, detail)
+
+
+async def submit_to_running(ground: Ground) -> Figure:
+    count, warm_up = 50, 5
+    waits: list[float] = []
+    async with simulated_comfyuis(1) as urls, ground.fleet("latency", urls) as fleet:
+        for n in range(warm_up + count):
+            sent_at = time.time()
+            job = await fleet.client.post("/v1/jobs?wait=30", {"workflow": SMALL})
+            started_at = datetime.fromisoformat(job["started_at"]).timestamp()
+            if n >= warm_up:
+                waits.append((started_at - sent_at) * 1000)
+            await asyncio.sleep(0.02)  # the fleet is idle again
+    how = f"{count} jobs one after the other on an idle fleet, from before the POST to the job's started_at"
+    detail = f"p99 {percentile(waits, 0.99):.1f} ms"
+    return Figure("submit to running, p50", percentile(waits, 0.5), "ms", 15.0, "at most", how, detail)
+
+
+MEASURES: Sequence[Measure] = (submits, cpu_per_job, saturation, idle_gap, submit_to_running)
+
+
+async def _through(fleet: Fleet, graph: Mapping[str, Any], count: int, done: int) -> float:
+    """Sends jobs to a fleet that has done `done` already; seconds from the first submission to the last success."""
+    result = await load(f"{fleet.client.url}/v1/jobs", {"workflow": graph}, count, CONNECTIONS)
+    await fleet.succeeded(done + count)
+    newest = (await fleet.client.get("/v1/jobs", limit=min(count, 500)))["jobs"]
+    last = max(datetime.fromisoformat(job["completed_at"]).timestamp() for job in newest)
+    return last - result["started_at"]
+
+
+async def _straight(url: str, graph: Mapping[str, Any], count: int) -> float:
+    """Posts the same jobs to ComfyUI itself and waits until it has done them; when the first was posted."""
+    save = {**graph["2"], "inputs": {**graph["2"]["inputs"], "filename_prefix": FRESH.decode()}}
+    result = await load(f"{url}/prompt", {"prompt": {**graph, "2": save}}, count, CONNECTIONS)
+    async with ComfyClient(url) as comfyui:
+
+        async def empty() -> bool:
+            queue = await comfyui.queue()
+            return not queue.running and not queue.pending
+
+        await until(empty, "ComfyUI to finish")
+    return float(result["started_at"])
+
+
+def _bench_worker(spans: Path, step_seconds: float) -> AbstractAsyncContextManager[Child]:
+    return child("orchestrator.cli.bench.worker", str(spans), str(step_seconds))
+
+
+def _spans(path: Path) -> list[tuple[int, int]]:
+    return [(began, ended) for began, ended in orjson.loads(path.read_bytes())]

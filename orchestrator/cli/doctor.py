@@ -1,0 +1,153 @@
+"""`doctor`: looks at everything a fleet needs before it is needed, and says in plain words what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import typer
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from orchestrator.cli.console import emit_json, out
+from orchestrator.cli.errors import FAILED
+from orchestrator.cli.options import AsJson, Config, config_path
+from orchestrator.comfy.client import ComfyClient
+from orchestrator.delivery.storage import open_storage
+from orchestrator.errors import FleetError
+from orchestrator.settings import AttachedWorker, Settings, load
+from orchestrator.store.embedded import EmbeddedRedis
+
+DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+WHAT_ELSE_MEANS = {
+    "appendonly": "a crash of Redis loses every job since its last snapshot",
+    "appendfsync": "a crash of its machine loses jobs that were answered 202 already",
+    "maxmemory-policy": "a full Redis throws jobs away instead of refusing new ones",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `words` say what is there, or what to do about it."""
+
+    subject: str
+    ok: bool
+    words: str
+
+
+def doctor(config: Config = None, as_json: AsJson = False) -> None:
+    """Check config, Redis durability, storage and each ComfyUI, and say what to do."""
+    path = config_path(config)
+    settings = load(path)
+    source = str(path) if path else "defaults: there is no fleet.yaml here"
+    findings = [Finding("config", True, source), *asyncio.run(_examine(settings))]
+    if as_json:
+        emit_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            mark, style = ("ok  ", "green") if finding.ok else ("FIX ", "red")
+            out.print(f"[{style}]{mark}[/{style}] [bold]{finding.subject}[/bold]  ", end="")
+            out.print(finding.words, markup=False)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    found = [_data_dir(settings), *await _redis(settings), await _storage(settings)]
+    if not settings.workers:
+        words = "none: name your ComfyUIs under `workers:` in fleet.yaml, or try comfyfleet up --simulate 2"
+        found.append(Finding("workers", False, words))
+    found += await asyncio.gather(*(_comfyui(worker, settings) for worker in settings.workers))
+    return found
+
+
+def _data_dir(settings: Settings) -> Finding:
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=settings.data_dir):
+            return Finding("data_dir", True, str(settings.data_dir))
+    except OSError as error:
+        words = f"cannot write to {settings.data_dir} ({error.strerror}): fix its owner, or set data_dir elsewhere"
+        return Finding("data_dir", False, words)
+
+
+async def _redis(settings: Settings) -> list[Finding]:
+    embedded = settings.redis.url == "embedded"
+    try:
+        async with _redis_url(settings) as url, Redis.from_url(url, socket_timeout=5, decode_responses=True) as redis:
+            info: dict[str, Any] = await redis.info("server")
+            version = info["redis_version"]
+            where = "embedded: comfyfleet up starts its own" if embedded else f"{url} answers"
+            return [Finding("redis", True, f"{where}, version {version}"), await _durability(redis)]
+    except FleetError as error:
+        return [Finding("redis", False, error.message)]
+    except (RedisError, OSError) as error:
+        words = f"{settings.redis.url} does not answer ({error}): start it, or set redis.url to where it is"
+        return [Finding("redis", False, words)]
+
+
+@asynccontextmanager
+async def _redis_url(settings: Settings) -> AsyncIterator[str]:
+    """The embedded one is tried in a folder of its own, so that one that serves a fleet right now is left alone."""
+    if settings.redis.url != "embedded":
+        yield settings.redis.url
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        server = await EmbeddedRedis.start(Path(folder))
+        try:
+            yield server.url
+        finally:
+            await server.stop()
+
+
+async def _durability(redis: Redis) -> Finding:
+    try:
+        config = await redis.config_get(*DURABLE)
+    except ResponseError:
+        wanted = ", ".join(f"{key} {value}" for key, value in DURABLE.items())
+        return Finding("durability", True, f"this Redis does not tell its config; see to it that it has {wanted}")
+    for key, wanted in DURABLE.items():
+        if config.get(key) != wanted:
+            words = f"{key} is {config.get(key)}, so that {WHAT_ELSE_MEANS[key]}: CONFIG SET {key} {wanted}"
+            return Finding("durability", False, f"{words}, and put it into redis.conf")
+    return Finding("durability", True, ", ".join(f"{key} {value}" for key, value in config.items()))
+
+
+async def _storage(settings: Settings) -> Finding:
+    place = settings.storage.path or settings.data_dir / "storage"
+    where = f"folder {place}" if settings.storage.kind == "local" else f"bucket {settings.storage.bucket}"
+    key, written = "doctor/probe", b"comfyfleet doctor"
+    try:
+        storage = open_storage(settings.storage, settings.data_dir)
+        try:
+            await storage.put(key, written, "text/plain")
+            read = b"".join([chunk async for chunk in storage.read(key)])
+            await storage.delete(key)
+        finally:
+            await storage.close()
+    except FleetError as error:
+        return Finding("storage", False, error.message)
+    if read != written:
+        return Finding("storage", False, f"{where} answers other bytes than were written there: do not use it")
+    return Finding("storage", True, f"{where} takes and gives files")
+
+
+async def _comfyui(worker: AttachedWorker, settings: Settings) -> Finding:
+    subject = f"worker {worker.worker_id}"
+    try:
+        async with ComfyClient(worker.url) as comfyui:
+            stats = await comfyui.system_stats()
+            classes = orjson.loads(await comfyui.object_info())
+            models = await comfyui.model_sizes()
+    except FleetError as error:
+        return Finding(subject, False, error.message)
+    words = f"ComfyUI {stats.version} on {stats.device}, {len(classes)} node classes, {len(models)} model files"
+    if worker.gpu and worker.gpu not in settings.gpu_rates and settings.gpu_rates:
+        return Finding(subject, False, f"{words}; its runs will have no cost: add {worker.gpu} to gpu_rates")
+    return Finding(subject, True, words)

@@ -1,0 +1,130 @@
+"""`up`, `controller`, `agent` and `sim-worker`: what stays until it is stopped.
+
+The first Ctrl-C (or SIGTERM) drains: what executes is finished, what waits is given back. The second one stops at once;
+nothing is lost by that either, as the next start takes up what this one leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.children import simulated_comfyuis
+from orchestrator.cli.errors import complain
+from orchestrator.cli.options import Config, config_path
+from orchestrator.errors import InvalidRequest
+from orchestrator.settings import AttachedWorker, Settings, load
+
+Simulate = Annotated[int, typer.Option("--simulate", min=0, metavar="N", help="Also start N simulated ComfyUIs.")]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Listen there instead; 0 picks a free one.")]
+
+
+def up(config: Config = None, simulate: Simulate = 0, port: Port = None) -> None:
+    """Run everything in one process: controller, agent and, unless redis.url names one, a Redis."""
+    settings = _settings(config, port)
+
+    async def serve(stop: asyncio.Event) -> None:
+        from orchestrator import build  # here, so that `comfyfleet jobs` need not import a server
+
+        async with simulated_comfyuis(simulate) as urls:
+            await build.up(with_workers(settings, urls), stop, announce)
+
+    _until_stopped(serve)
+
+
+def controller(config: Config = None, port: Port = None) -> None:
+    """Run a controller alone: HTTP, and dispatching while it leads. Run as many as you like."""
+    settings = _settings(config, port)
+
+    async def serve(stop: asyncio.Event) -> None:
+        from orchestrator import build
+
+        await build.controller(_shared(settings, "controller"), stop, announce)
+
+    _until_stopped(serve)
+
+
+def agent(config: Config = None) -> None:
+    """Run an agent alone: the workers of this node. It needs to reach only Redis and the storage."""
+    settings = _settings(config, None)
+
+    async def serve(stop: asyncio.Event) -> None:
+        from orchestrator import build
+
+        await build.agent(_shared(settings, "agent"), stop)
+
+    _until_stopped(serve)
+
+
+def sim_worker(
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 picks a free one.")] = 8188,
+    exit_with_parent: Annotated[bool, typer.Option("--exit-with-parent", hidden=True)] = False,
+) -> None:
+    """Run a simulated ComfyUI alone: ComfyUI's API, real pictures, pretend models."""
+    from orchestrator.simulator.comfyui import SimConfig
+    from orchestrator.simulator.comfyui.main import serve
+
+    config = SimConfig(step_seconds=0.02, disk_speed=6e9, bus_speed=24e9)  # quick, yet slow enough to be watched
+    try:
+        asyncio.run(serve(config, port=port, exit_with_parent=exit_with_parent))
+    except OSError as error:
+        raise InvalidRequest("cannot_listen", f"port {port} is taken: choose another with --port") from error
+
+
+def announce(url: str) -> None:
+    """The one line on stdout, for people and for scripts that wait for it."""
+    print(f"ready {url}", flush=True)
+
+
+def with_workers(settings: Settings, urls: list[str]) -> Settings:
+    """The settings with these ComfyUIs attached too."""
+    more = tuple(AttachedWorker(url=url, gpu="simulated") for url in urls)
+    return settings.model_copy(update={"workers": settings.workers + more})
+
+
+def _settings(config: Path | None, port: int | None) -> Settings:
+    settings = load(config_path(config))
+    if port is None:
+        return settings
+    host = settings.listen.rpartition(":")[0]
+    return settings.model_copy(update={"listen": f"{host}:{port}"})
+
+
+def _shared(settings: Settings, role: str) -> Settings:
+    if settings.redis.url != "embedded":
+        return settings
+    raise InvalidRequest(
+        "config_invalid",
+        f"comfyfleet {role} joins others over a Redis of yours: set redis.url to it (embedded is for comfyfleet up)",
+    )
+
+
+def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task()
+
+        def interrupted() -> None:
+            if stop.is_set() and task:
+                task.cancel()
+                return
+            stop.set()
+            complain("stopping: what executes is finished first; once more stops at once")
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupted)
+        await serve(stop)
+
+    try:
+        asyncio.run(main())
+    except asyncio.CancelledError:
+        raise typer.Exit(130) from None
