@@ -1,0 +1,251 @@
+"""One prompt's life on a ComfyUI as a pure state machine: events in, instructions and a verdict out.
+
+Events are hints: they say when to look, and how far it is. Only the history, through `conclude`, says how it ended.
+Progress and previews are state to be sampled, not instructions, so that a burst of messages costs its listener nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, cast
+
+from orchestrator.comfy.answers import Failure, FileOutput, HistoryEntry, TextOutput
+from orchestrator.comfy.protocol import (
+    Cached,
+    Event,
+    Executing,
+    ExecutionStart,
+    NodeProgress,
+    Preview,
+    Progress,
+    ProgressState,
+)
+from orchestrator.domain.job import JobError
+from orchestrator.domain.job import Progress as JobProgress
+
+# What torch and the drivers call it when a device has no room, and when it is broken until its process is restarted.
+_OUT_OF_MEMORY = ("memoryerror", "out of memory", "allocation on device", "can't allocate memory")
+_DEVICE_BROKEN = ("cuda error", "acceleratorerror", "hip error", "cublas_status", "cudnn_status", "device-side assert")
+
+
+class Instruction(StrEnum):
+    """What whoever feeds a session is to do next."""
+
+    REPORT_START = "report_start"
+    FETCH_HISTORY = "fetch_history"
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """It succeeded, and this is what it made."""
+
+    outputs: tuple[FileOutput | TextOutput, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """It would fail anywhere."""
+
+    error: JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """It may succeed elsewhere. `unload`: the worker's models are to be unloaded before anything else."""
+
+    error: JobError
+    unload: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """The cache swallowed its outputs: run it again, here, with the cache broken."""
+
+    error: JobError  # what to say if that does not help
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """It was interrupted before its end."""
+
+
+Verdict = Collect | Fail | Retry | Rerun | Stopped
+
+
+class Session:
+    """Follows one prompt. `wanted`: the nodes whose outputs are asked for; none: those of every output node."""
+
+    def __init__(self, graph: Mapping[str, Any], wanted: tuple[str, ...] = ()) -> None:
+        self._graph = graph
+        self._wanted = wanted
+        self._cached: frozenset[str] = frozenset()
+        self._done: set[str] = set()
+        self._current: NodeProgress | None = None
+        self._value = 0.0
+        self._preview: Preview | None = None
+        self.started = False
+
+    def hear(self, event: Event) -> Instruction | None:
+        """Takes in an event of this prompt."""
+        match event:
+            case ExecutionStart():
+                return self._start()
+            case Cached(nodes=nodes):
+                self._cached = frozenset(nodes)
+            case Executing(node=None):
+                return Instruction.FETCH_HISTORY
+            case Executing(node=str(node)):
+                self._enter(node)
+                return self._start()
+            case Progress(node=node, value=value, maximum=maximum):
+                self._current = NodeProgress(node, value, maximum, finished=False)
+            case ProgressState(nodes=nodes):
+                self._survey(nodes)
+            case Preview():
+                self._preview = event
+            case _:
+                pass
+        return None
+
+    def progress(self) -> JobProgress:
+        """How far it is; `value` never falls."""
+        current = self._current
+        weights = self._weights
+        todo = weights.keys() - self._cached
+        total = sum(weights[node] for node in todo)
+        done = sum(weights[node] for node in self._done & todo)
+        if current is not None and current.node in todo - self._done and current.maximum > 0:
+            done += weights[current.node] * min(current.value / current.maximum, 1.0)
+        self._value = max(self._value, done / total if total else 0.0)
+        stepping = current is not None and current.maximum > 1
+        return JobProgress(
+            value=round(self._value, 4),
+            nodes_done=len((self._done | self._cached) & weights.keys()),
+            nodes_total=len(weights),
+            node=current.node if current else None,
+            node_class=_class_type(self._graph, current.node) if current else None,
+            step=int(current.value) if current and stepping else None,
+            steps=int(current.maximum) if current and stepping else None,
+        )
+
+    def take_preview(self) -> Preview | None:
+        """The newest picture since the last call."""
+        preview, self._preview = self._preview, None
+        if preview is not None and preview.node is None and self._current is not None:
+            return Preview(preview.content_type, preview.image, preview.prompt_id, self._current.node)
+        return preview
+
+    def conclude(self, entry: HistoryEntry) -> Verdict:
+        """What the history says of it."""
+        if entry.interrupted:
+            return Stopped()
+        if entry.failure is not None:
+            return _judge(entry.failure)
+        if not entry.succeeded:
+            return Retry(
+                JobError("execution_failed", "ComfyUI ended the prompt without saying why: look into its console")
+            )
+        outputs = tuple(o for o in entry.outputs if not self._wanted or o.node_id in self._wanted)
+        having = {output.node_id for output in outputs}
+        missing = [node for node in self._wanted or entry.targets if node not in having]
+        if entry.cached.intersection(missing):
+            return Rerun(_no_outputs(missing))
+        if self._wanted and missing:
+            return Fail(_no_outputs(missing))
+        return Collect(outputs if self._wanted else _durable(outputs))
+
+    @cached_property
+    def _weights(self) -> Mapping[str, float]:
+        return {node_id: _weight(self._graph, node_id) for node_id in self._graph}
+
+    def _start(self) -> Instruction | None:
+        if self.started:
+            return None
+        self.started = True
+        return Instruction.REPORT_START
+
+    def _enter(self, node: str) -> None:
+        """Older versions say only what begins; then what was there before is done."""
+        if self._current is not None and self._current.node != node:
+            self._done.add(self._current.node)
+        if self._current is None or self._current.node != node:
+            self._current = NodeProgress(node, 0.0, 1.0, finished=False)
+
+    def _survey(self, nodes: tuple[NodeProgress, ...]) -> None:
+        for node in nodes:
+            if not node.finished:
+                self._current = node
+            elif node.node in self._graph:
+                self._done.add(node.node)
+
+
+def missing_file(what: str) -> Rerun:
+    """The verdict when the worker has not what its history names: the cache outlived the file."""
+    return Rerun(
+        JobError(
+            "output_missing",
+            f"{what}, though its history names it: does something else delete its outputs, or do several ComfyUIs "
+            "share a folder?",
+        )
+    )
+
+
+def _judge(failure: Failure) -> Fail | Retry:
+    where = {"node_id": failure.node_id, "class_type": failure.class_type, "traceback": failure.traceback or None}
+    said = f"{failure.exception_type} {failure.message}".lower()
+    at = f"{failure.class_type or 'a node'} (node {failure.node_id})"
+    details = {"exception_type": failure.exception_type}
+    if any(sign in said for sign in _OUT_OF_MEMORY):
+        message = f"{at} ran out of memory: use a worker with more of it, a smaller size or a smaller batch. "
+        return Retry(JobError("out_of_memory", message + failure.message, **where, details=details), unload=True)
+    if any(sign in said for sign in _DEVICE_BROKEN):
+        message = f"the device of the worker failed in {at}; its ComfyUI has to be restarted. "
+        return Retry(JobError("device_fault", message + failure.message, **where, details=details))
+    message = f"{at} failed: {failure.message or failure.exception_type}"
+    return Fail(JobError("node_failed", message, **where, details=details))
+
+
+def _no_outputs(missing: list[str]) -> JobError:
+    return JobError(
+        "no_outputs",
+        f"the graph ran, but node {', '.join(missing)} left no file and no text: ask for the outputs of a node that "
+        "saves something",
+        node_id=missing[0],
+    )
+
+
+def _durable(outputs: tuple[FileOutput | TextOutput, ...]) -> tuple[FileOutput | TextOutput, ...]:
+    """Texts, and what was saved; previews only if nothing was, and never an input that is merely shown again."""
+    kept = "output" if any(isinstance(o, FileOutput) and o.type == "output" for o in outputs) else "temp"
+    return tuple(o for o in outputs if isinstance(o, TextOutput) or o.type == kept)
+
+
+def _weight(graph: Mapping[str, Any], node_id: str) -> float:
+    """What a node counts for: a sampler as much as its steps, and 1 for anything else."""
+    if "sampler" not in (_class_type(graph, node_id) or "").lower():
+        return 1.0
+    return float(max(1, _steps(graph, node_id)))
+
+
+def _steps(graph: Mapping[str, Any], node_id: str, hops: int = 8) -> int:
+    """The steps in a node's inputs, or in those of what makes its sigmas."""
+    inputs = _object(_object(graph.get(node_id)).get("inputs"))
+    steps = inputs.get("steps")
+    if isinstance(steps, int):
+        return steps
+    source = inputs.get("sigmas")
+    if not isinstance(source, list) or not source or not hops:
+        return 1
+    return _steps(graph, str(cast("list[Any]", source)[0]), hops - 1)
+
+
+def _class_type(graph: Mapping[str, Any], node_id: str) -> str | None:
+    class_type = _object(graph.get(node_id)).get("class_type")
+    return class_type if isinstance(class_type, str) else None
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}

@@ -1,0 +1,242 @@
+"""One prompt's state machine: when to look, how far it is, and what its history means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.comfy import protocol
+from orchestrator.comfy.answers import Failure, FileOutput, HistoryEntry, TextOutput
+from orchestrator.comfy.protocol import Cached, Executing, ExecutionStart, NodeProgress, Preview, ProgressState
+from orchestrator.comfy.session import Collect, Fail, Instruction, Rerun, Retry, Session, Stopped, missing_file
+
+RUN = "r"
+
+
+def graph(**classes: str) -> dict[str, Any]:
+    return {node_id[1:]: {"class_type": name, "inputs": {}} for node_id, name in classes.items()}
+
+
+SAMPLING = {
+    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "x"}},
+    "3": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "positive": ["2", 0], "steps": 16}},
+    "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}},
+    "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "x"}},
+}
+
+
+def state(**nodes: tuple[float, float] | None) -> ProgressState:
+    """Node -> (value, maximum), or None for finished."""
+    places = {name[1:]: at for name, at in nodes.items()}
+    return ProgressState(
+        RUN, tuple(NodeProgress(node, *(at or (1.0, 1.0)), finished=at is None) for node, at in places.items())
+    )
+
+
+def test_says_once_that_it_began() -> None:
+    session = Session(SAMPLING)
+    assert session.hear(ExecutionStart(RUN)) is Instruction.REPORT_START
+    assert session.hear(Executing(RUN, "1")) is None
+    assert session.started
+
+
+def test_a_node_that_executes_is_a_start_too() -> None:
+    assert Session(SAMPLING).hear(Executing(RUN, "1")) is Instruction.REPORT_START
+
+
+@pytest.mark.parametrize("hint", [protocol.Succeeded(RUN), protocol.Failed(RUN), protocol.Interrupted(RUN)])
+def test_history_is_not_asked_for_before_it_is_written(hint: protocol.Event) -> None:
+    session = Session(SAMPLING)
+    assert session.hear(hint) is None
+    assert session.hear(Executing(RUN, None)) is Instruction.FETCH_HISTORY
+
+
+def test_progress_weighs_a_sampler_by_its_steps() -> None:
+    session = Session(SAMPLING)
+    session.hear(state(n1=None, n2=None, n3=(8, 16)))
+    progress = session.progress()
+    assert progress.value == pytest.approx((2 + 8) / 20)
+    assert (progress.nodes_done, progress.nodes_total) == (2, 5)
+    assert (progress.node, progress.node_class, progress.step, progress.steps) == ("3", "KSampler", 8, 16)
+
+
+def test_progress_weighs_a_custom_sampler_by_what_makes_its_sigmas() -> None:
+    custom = {
+        "1": {"class_type": "BasicScheduler", "inputs": {"steps": 9}},
+        "2": {"class_type": "SplitSigmas", "inputs": {"sigmas": ["1", 0]}},
+        "3": {"class_type": "SamplerCustomAdvanced", "inputs": {"sigmas": ["2", 0]}},
+    }
+    session = Session(custom)
+    session.hear(state(n1=None, n2=None))
+    assert session.progress().value == pytest.approx(2 / 11, abs=1e-4)
+
+
+def test_cached_nodes_are_done_and_weigh_nothing() -> None:
+    session = Session(SAMPLING)
+    session.hear(Cached(RUN, ("1", "2", "3")))
+    assert session.progress().value == 0.0
+    assert session.progress().nodes_done == 3
+    session.hear(state(n4=None))
+    assert session.progress().value == 0.5
+
+
+def test_older_versions_tell_only_what_begins() -> None:
+    session = Session(SAMPLING)
+    for event in (
+        Executing(RUN, "1"),
+        Executing(RUN, "2"),
+        Executing(RUN, "3"),
+        protocol.Progress(RUN, "3", 4, 16),
+    ):
+        session.hear(event)
+    assert session.progress().value == pytest.approx((2 + 4) / 20)
+    session.hear(Executing(RUN, "4"))
+    assert session.progress().value == pytest.approx(18 / 20)
+
+
+def test_nodes_that_the_graph_does_not_have_count_for_nothing() -> None:
+    session = Session(graph(n1="A"))
+    session.hear(state(n9=None, n8=(1, 2)))
+    assert session.progress().value == 0.0
+    assert session.progress().nodes_done == 0
+
+
+EVENTS = st.one_of(
+    st.just(ExecutionStart(RUN)),
+    st.builds(Cached, st.just(RUN), st.lists(st.sampled_from("123459")).map(tuple)),
+    st.builds(Executing, st.just(RUN), st.sampled_from("123459") | st.none()),
+    st.builds(protocol.Progress, st.just(RUN), st.sampled_from("123459"), st.floats(-1, 50), st.floats(-1, 50)),
+    st.builds(
+        ProgressState,
+        st.just(RUN),
+        st.lists(
+            st.builds(NodeProgress, st.sampled_from("123459"), st.floats(-1, 50), st.floats(-1, 50), st.booleans())
+        ).map(tuple),
+    ),
+)
+
+
+@given(st.lists(EVENTS, max_size=30))
+def test_progress_never_falls_and_stays_within_bounds(events: Sequence[protocol.Event]) -> None:
+    session = Session(SAMPLING)
+    last = 0.0
+    for event in events:
+        session.hear(event)
+        progress = session.progress()
+        assert last <= progress.value <= 1.0
+        assert 0 <= progress.nodes_done <= progress.nodes_total
+        last = progress.value
+
+
+def test_only_the_newest_preview_is_kept_and_it_is_given_once() -> None:
+    session = Session(SAMPLING)
+    session.hear(Preview("image/jpeg", b"old", RUN, "3"))
+    session.hear(Preview("image/jpeg", b"new", RUN, "3"))
+    assert session.take_preview() == Preview("image/jpeg", b"new", RUN, "3")
+    assert session.take_preview() is None
+
+
+def test_a_preview_without_metadata_is_of_the_node_that_executes() -> None:
+    session = Session(SAMPLING)
+    session.hear(Executing(RUN, "3"))
+    session.hear(Preview("image/png", b"x"))
+    assert session.take_preview() == Preview("image/png", b"x", None, "3")
+
+
+# --- what the history means ---
+
+
+def made(node_id: str, name: str = "a.png", type: str = "output") -> FileOutput:
+    return FileOutput(node_id, "images", name, "", type)
+
+
+def succeeded(
+    *outputs: FileOutput | TextOutput, cached: Sequence[str] = (), targets: Sequence[str] = ("5",)
+) -> HistoryEntry:
+    return HistoryEntry(True, outputs=outputs, cached=frozenset(cached), targets=tuple(targets))  # fmt: skip
+
+
+def test_success() -> None:
+    assert Session(SAMPLING).conclude(succeeded(made("5"))) == Collect((made("5"),))
+
+
+def test_previews_are_left_out_beside_what_was_saved() -> None:
+    text = TextOutput("7", "hello")
+    entry = succeeded(made("5"), made("6", type="temp"), made("8", type="input"), text, targets=("5", "6", "7", "8"))
+    assert Session(SAMPLING).conclude(entry) == Collect((made("5"), text))
+
+
+def test_previews_are_outputs_when_nothing_was_saved() -> None:
+    entry = succeeded(made("6", type="temp"), TextOutput("7", "x"), made("8", type="input"), targets=("6", "7", "8"))
+    assert Session(SAMPLING).conclude(entry) == Collect((made("6", type="temp"), TextOutput("7", "x")))
+
+
+def test_only_the_outputs_that_are_asked_for_previews_included() -> None:
+    entry = succeeded(made("5"), made("6", type="temp"), targets=("5", "6"))
+    assert Session(SAMPLING, ("6",)).conclude(entry) == Collect((made("6", type="temp"),))
+
+
+def test_outputs_that_the_cache_swallowed_are_made_again() -> None:
+    verdict = Session(SAMPLING).conclude(succeeded(cached=("1", "2", "3", "4", "5")))
+    assert isinstance(verdict, Rerun)
+    assert verdict.error.code == "no_outputs"
+
+
+def test_an_output_node_that_shows_nothing_is_no_failure() -> None:
+    assert Session(SAMPLING).conclude(succeeded()) == Collect(())
+
+
+def test_an_output_that_is_asked_for_and_not_there_is_a_failure() -> None:
+    verdict = Session(SAMPLING, ("4", "5")).conclude(succeeded(made("5")))
+    assert isinstance(verdict, Fail)
+    assert (verdict.error.code, verdict.error.node_id) == ("no_outputs", "4")
+
+
+def test_interrupted() -> None:
+    assert Session(SAMPLING).conclude(HistoryEntry(False, interrupted=True)) == Stopped()
+
+
+def failed(exception_type: str, message: str) -> HistoryEntry:
+    return HistoryEntry(False, failure=Failure("3", "KSampler", exception_type, message, "Traceback"))
+
+
+def test_an_exception_would_come_anywhere() -> None:
+    verdict = Session(SAMPLING).conclude(failed("RuntimeError", "mat1 and mat2 shapes cannot be multiplied"))
+    assert isinstance(verdict, Fail)
+    error = verdict.error
+    assert (error.code, error.node_id, error.class_type) == ("node_failed", "3", "KSampler")
+    assert error.traceback == "Traceback"
+    assert error.message == "KSampler (node 3) failed: mat1 and mat2 shapes cannot be multiplied"
+
+
+@pytest.mark.parametrize(
+    ("exception_type", "message", "code", "unload"),
+    [
+        ("torch.OutOfMemoryError", "Allocation on device 0 would exceed allowed memory.", "out_of_memory", True),
+        ("torch.cuda.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", "out_of_memory", True),
+        ("RuntimeError", "[enforce fail] DefaultCPUAllocator: can't allocate memory", "out_of_memory", True),
+        ("MemoryError", "", "out_of_memory", True),
+        ("RuntimeError", "CUDA error: an illegal memory access was encountered", "device_fault", False),
+        ("torch.AcceleratorError", "CUDA error: unspecified launch failure", "device_fault", False),
+        ("RuntimeError", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "device_fault", False),
+    ],
+)
+def test_a_worker_at_fault_is_not_the_job_s_fault(exception_type: str, message: str, code: str, unload: bool) -> None:
+    verdict = Session(SAMPLING).conclude(failed(exception_type, message))
+    assert isinstance(verdict, Retry)
+    assert (verdict.error.code, verdict.unload) == (code, unload)
+
+
+def test_an_end_without_a_reason_is_tried_again() -> None:
+    verdict = Session(SAMPLING).conclude(HistoryEntry(False))
+    assert isinstance(verdict, Retry)
+    assert verdict.error.code == "execution_failed"
+
+
+def test_a_file_that_is_gone_is_made_again() -> None:
+    assert missing_file("http://w has no file a.png").error.code == "output_missing"
