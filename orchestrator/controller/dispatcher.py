@@ -1,0 +1,197 @@
+"""Dispatcher: carries out what scheduling.policy decides, while this controller leads. A thin shell.
+
+It starts from a snapshot, then follows the feed. Nothing ticks: a change wakes it, and so does the time at which the
+last plan wants to be looked at again. What changes while an assignment is on its way is decided upon together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from typing import Protocol
+
+from orchestrator.controller.leadership import Leadership
+from orchestrator.controller.metrics import DispatchMetrics
+from orchestrator.controller.offers import CatalogReads, Offers
+from orchestrator.domain.run import RunState
+from orchestrator.domain.worker import Worker
+from orchestrator.errors import Busy, NotFound, Retryable
+from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.learned import Learned
+from orchestrator.scheduling.policy import Plan, Rules, decide
+from orchestrator.settings import SchedulingSettings
+from orchestrator.store import codec
+from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKind, Snapshot
+
+log = logging.getLogger(__name__)
+
+SAVE_S = 10.0  # what was learned is saved this often: losing some of it costs a little precision
+CHUNK = 1000  # entries of a snapshot between which others get their turn
+PAUSE_S = 0.5  # before a new snapshot after the feed broke off
+
+
+class DispatcherStore(DispatchStore, CatalogReads, Protocol):
+    """What is asked of the store."""
+
+    async def worker(self, worker_id: str) -> Worker: ...
+
+
+class Dispatcher:
+    """See the module."""
+
+    def __init__(
+        self, store: DispatcherStore, leadership: Leadership, scheduling: SchedulingSettings, metrics: DispatchMetrics
+    ) -> None:
+        self._store = store
+        self._leadership = leadership
+        self._rules = Rules(scheduling.overtake_s, scheduling.heads)
+        self._metrics = metrics
+        self._offers = Offers(store)
+
+    async def run(self) -> None:
+        """Until cancelled. A store that cannot be reached makes it start over when it can."""
+        await self._leadership.while_leading(self._dispatch)
+
+    async def _dispatch(self) -> None:
+        while True:
+            try:
+                await _Term(self._store, self._offers, self._rules, self._metrics).run()
+            except* (Busy, Retryable) as group:
+                log.warning("dispatching starts over from a snapshot: %s", group.exceptions[0])
+            await asyncio.sleep(PAUSE_S)
+
+
+class _Term:
+    """From one snapshot to the next: the index, and the four tasks that keep it and use it."""
+
+    def __init__(self, store: DispatcherStore, offers: Offers, rules: Rules, metrics: DispatchMetrics) -> None:
+        self._store = store
+        self._offers = offers
+        self._rules = rules
+        self._metrics = metrics
+        self._index = Index()
+        self._clock = asyncio.get_running_loop().time
+        self._wake = asyncio.Event()
+        self._changed_workers: set[str] = set()
+        self._workers_changed = asyncio.Event()
+
+    async def run(self) -> None:
+        snapshot = await self._store.snapshot()
+        await self._build(snapshot)
+        log.info("dispatching: %d runs queued, %d workers known", len(self._index), len(snapshot.workers))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(snapshot.seq), name="dispatcher-feed")
+            group.create_task(self._read_workers(), name="dispatcher-workers")
+            group.create_task(self._decide(), name="dispatcher-decide")
+            group.create_task(self._save(), name="dispatcher-save")
+
+    async def _build(self, snapshot: Snapshot) -> None:
+        try:
+            self._index = Index(Learned.load(snapshot.learned))
+        except ValueError as error:
+            log.warning("what was learned of execution times is lost, it is learned anew: %s", error)
+        for worker in snapshot.workers:
+            self._index.worker(worker, await self._offers.of(worker.info.catalog), self._clock())
+        for worker_id, entry in snapshot.running:
+            self._index.running(entry, worker_id, self._clock())
+        for count, entry in enumerate(snapshot.queued, 1):
+            self._index.queued(entry, self._clock())
+            if count % CHUNK == 0:
+                await asyncio.sleep(0)
+
+    # The feed
+
+    async def _follow(self, after: int) -> None:
+        async for items in self._store.feed(after):
+            now = self._clock()
+            for item in items:
+                self._apply(item, now)
+            self._wake.set()
+
+    def _apply(self, item: FeedItem, now: float) -> None:
+        match item.kind, item.run_id, item.worker:
+            case FeedKind.QUEUED, _, _ if item.entry is not None:
+                self._index.queued(item.entry, now)
+            case FeedKind.GONE, str(run_id), _:
+                self._index.gone(run_id, now)
+            case FeedKind.ASSIGNED, str(run_id), str(worker_id):
+                self._index.assigned(run_id, worker_id, now)
+            case FeedKind.STARTED, str(run_id), str(worker_id):
+                self._index.started(run_id, worker_id, now)
+            case FeedKind.ENDED, str(run_id), str(worker_id):
+                self._ended(item, run_id, worker_id, now)
+            case FeedKind.WORKER, _, str(worker_id):
+                self._changed_workers.add(worker_id)
+                self._workers_changed.set()
+            case _:
+                raise ValueError(f"the feed has an item without what its kind needs: {item}")
+
+    def _ended(self, item: FeedItem, run_id: str, worker_id: str, now: float) -> None:
+        data = item.data
+        residency = codec.residency(data["residency"]) if "residency" in data else None
+        execute_s: float | None = data.get("execute_s")
+        load_s: float | None = data.get("load_s")
+        gpu = self._index.gpu(worker_id)
+        held = self._index.ended(run_id, residency, now)
+        if held is not None and execute_s is not None:
+            self._index.learned.ran(held.trait.profile, gpu, worker_id, held.load_s, load_s or 0.0, execute_s)
+        if item.entry is not None:
+            self._metrics.ended(item.entry.profile, RunState(data["state"]), execute_s, load_s)
+            if held is not None and held.began_at is not None:
+                wait_s = time.time() - item.entry.arrived_at - (now - held.began_at)
+                self._metrics.waited(item.entry.profile, max(0.0, wait_s))
+
+    # Workers
+
+    async def _read_workers(self) -> None:
+        """Reads again the workers that changed, beside the feed, which does not wait for it."""
+        while True:
+            await self._workers_changed.wait()
+            self._workers_changed.clear()
+            changed, self._changed_workers = self._changed_workers, set()
+            await asyncio.gather(*(self._read_worker(worker_id) for worker_id in sorted(changed)))
+            self._wake.set()
+
+    async def _read_worker(self, worker_id: str) -> None:
+        try:
+            worker = await self._store.worker(worker_id)
+        except NotFound:
+            self._index.forgotten(worker_id, self._clock())
+            return
+        offer = await self._offers.of(worker.info.catalog)
+        self._index.worker(worker, offer, self._clock())
+
+    # Deciding
+
+    async def _decide(self) -> None:
+        wake_at: float | None = self._clock()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(wake_at):
+                    await self._wake.wait()
+            self._wake.clear()
+            started = time.perf_counter()
+            plan = decide(self._index, self._clock(), self._rules)
+            self._metrics.decided(time.perf_counter() - started)
+            wake_at = plan.wake_at
+            await self._carry_out(plan)
+
+    async def _carry_out(self, plan: Plan) -> None:
+        for refusal in plan.refusals:
+            log.warning("run %s is refused: %s", refusal.run_id, refusal.error.message)
+            await self._store.refuse(refusal.run_id, refusal.attempt, refusal.error)
+        if not plan.placements:
+            return
+        assignments = [Assignment(it.run_id, it.attempt, it.worker, it.reasons) for it in plan.placements]
+        for placement, done in zip(plan.placements, await self._store.assign(assignments), strict=True):
+            if not done:
+                log.info("run %s was not assigned to %s: one of them has changed", placement.run_id, placement.worker)
+                self._index.not_assigned(placement.run_id, self._clock())
+
+    async def _save(self) -> None:
+        while True:
+            await asyncio.sleep(SAVE_S)
+            if self._index.learned.changed:
+                await self._store.save_learned(self._index.learned.dump())

@@ -1,0 +1,59 @@
+"""What the leading controller counts as runs go by, for Prometheus. What stands in the store is read at each scrape
+instead (api/metrics.py)."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from orchestrator.domain.run import RunState
+
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+DECISION_SECONDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 0.1)
+RAW_GRAPHS = "(graph)"
+
+
+class DispatchMetrics:
+    """Its collectors belong to `registry`, which whoever answers /metrics renders."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._ended = Counter(
+            "comfyfleet_runs_ended", "Runs that left a worker, by how they ended.", ("workflow", "state"),
+            registry=registry,
+        )  # fmt: skip
+        self._wait = Histogram(
+            "comfyfleet_run_wait_seconds", "From a job's arrival to the start of a run of it.", ("workflow",),
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self._execute = Histogram(
+            "comfyfleet_run_execute_seconds", "From a run's start to its last node, loading included.", ("workflow",),
+            buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self._load = Histogram(
+            "comfyfleet_run_load_seconds", "The share of a run's execution that went into loading models.",
+            ("workflow",), buckets=SECONDS, registry=registry,
+        )  # fmt: skip
+        self._decision = Histogram(
+            "comfyfleet_decision_seconds", "Time taken to decide what the workers do next.",
+            buckets=DECISION_SECONDS, registry=registry,
+        )  # fmt: skip
+
+    def decided(self, seconds: float) -> None:
+        self._decision.observe(seconds)
+
+    def waited(self, profile: str, wait_s: float) -> None:
+        self._wait.labels(_workflow(profile)).observe(wait_s)
+
+    def ended(self, profile: str, state: RunState, execute_s: float | None, load_s: float | None) -> None:
+        """The seconds are None for a run that did not come to its end."""
+        workflow = _workflow(profile)
+        self._ended.labels(workflow, state.value).inc()
+        if execute_s is not None:
+            self._execute.labels(workflow).observe(execute_s)
+        if load_s is not None:
+            self._load.labels(workflow).observe(load_s)
+
+
+def _workflow(profile: str) -> str:
+    """The name of the workflow, as many as are registered; raw graphs are counted together."""
+    name, at, _ = profile.partition("@")
+    return name if at else RAW_GRAPHS

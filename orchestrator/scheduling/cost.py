@@ -1,0 +1,48 @@
+"""Cost in seconds: how soon a worker could be done with a run, and what that does to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from orchestrator.scheduling.fleet import Fleet, WorkerView
+from orchestrator.scheduling.learned import Learned
+from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S, ModelFile, reload_s
+from orchestrator.scheduling.queue import Group
+
+
+class Cost(NamedTuple):
+    """What a worker would need for a run, in seconds."""
+
+    wait_s: float
+    load_s: float
+    execute_s: float
+
+    @property
+    def finish_s(self) -> float:
+        """From now until the run would be done."""
+        return self.wait_s + self.load_s + self.execute_s
+
+
+def cost(view: WorkerView, group: Group, profile: str, learned: Learned, now: float) -> Cost:
+    """Of the group's next run, whose profile this is, on this worker."""
+    return Cost(
+        view.wait_s(now),
+        load_s(view, group.files) * learned.load_pace(view.id),
+        learned.execute_s(profile, view.gpu),
+    )
+
+
+def load_s(view: WorkerView, files: Iterable[ModelFile]) -> float:
+    """Seconds to bring the files into the worker's VRAM, by the priors."""
+    vram = view.residence.vram
+    seconds = 0.0
+    for file in files:
+        if file not in vram:
+            seconds += FIXED_S + file.bytes / (RAM_BYTES_S if file in view.residence.ram else DISK_BYTES_S)
+    return seconds
+
+
+def evict_s(view: WorkerView, files: Iterable[ModelFile], fleet: Fleet) -> float:
+    """Seconds of reloading that the load would cause: what it pushes out, shared among all who hold it too."""
+    return sum(reload_s(file) / max(1, len(fleet.holders.of(file))) for file in view.residence.pushed_out_by(files))

@@ -1,0 +1,89 @@
+"""CHECKS: what must hold before a worker is considered for a run. Each says in words why it does not.
+
+A worker that passes them all could execute the run; how soon is cost.py's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from orchestrator.domain.worker import WorkerState
+from orchestrator.scheduling.fleet import Fleet, WorkerView
+from orchestrator.scheduling.models import Offer
+from orchestrator.scheduling.queue import Group, Lack
+
+NAMED = 3  # missing things that a reason names; of more it says how many
+
+
+def state(view: WorkerView, _group: Group, _fleet: Fleet) -> str | None:
+    if view.state is not WorkerState.READY:
+        return f"is {view.state}" + (f" ({view.note})" if view.note else "")
+    return "has not been inspected yet" if view.offer is None else None
+
+
+def classes(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
+    missing = lack(group, view.offer).classes if view.offer else ()
+    return f"has no node class {_some(missing)}" if missing else None
+
+
+def models(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
+    missing = lack(group, view.offer).models if view.offer else ()
+    return f"has no model {_some(tuple(f'{m.folder}/{m.name}' for m in missing))}" if missing else None
+
+
+def avoid(view: WorkerView, group: Group, fleet: Fleet) -> str | None:
+    if view.id not in group.avoid:
+        return None
+    for other in fleet.workers.values():
+        if other.id not in group.avoid and other.state is WorkerState.READY and able(other, group):
+            return "lost an earlier attempt of this run, and there are others"
+    return None
+
+
+NOTHING = Lack((), ())
+
+Check = Callable[[WorkerView, Group, Fleet], str | None]
+
+CHECKS: tuple[Check, ...] = (state, classes, models, avoid)
+"""In order of what explains most. The pool needs none: a run meets the workers of its pool alone."""
+
+
+def refusal(view: WorkerView, group: Group, fleet: Fleet) -> str | None:
+    """Why the worker cannot take the group's runs now, by the first of CHECKS that says so; None if it can."""
+    for check in CHECKS:
+        reason = check(view, group, fleet)
+        if reason is not None:
+            return reason
+    return None
+
+
+def able(view: WorkerView, group: Group) -> bool:
+    """Whether the worker has all that the group needs, whatever its state."""
+    return view.offer is not None and lack(group, view.offer) is NOTHING
+
+
+def fits(view: WorkerView, groups: Iterable[Group], fleet: Fleet) -> Iterator[Group]:
+    """Those of the groups that an open worker passes all CHECKS for; what decisions ask most often."""
+    offer = view.offer
+    if offer is not None:
+        for group in groups:
+            if (group.lacks.get(offer) or lack(group, offer)) is NOTHING and not (
+                group.avoid and avoid(view, group, fleet)
+            ):
+                yield group
+
+
+def lack(group: Group, offer: Offer) -> Lack:
+    """What the offer is missing for the group. Of folders that it does not list, nothing is said to be missing."""
+    known = group.lacks.get(offer)
+    if known is None:
+        needs = group.needs
+        classes = tuple(name for name in needs.classes if name not in offer.classes)
+        models = tuple(ref for ref in needs.models if ref.folder in offer.folders and ref not in offer.models)
+        known = group.lacks[offer] = Lack(classes, models) if classes or models else NOTHING
+    return known
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,189 @@
+"""The workers of one pool as the scheduler sees them: what each has to do, what it holds, whether it is open for more.
+
+Late binding: a run waits in our queue, where any worker can still take it, until a worker is about to need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from orchestrator.domain.worker import Worker, WorkerInfo, WorkerState
+from orchestrator.scheduling.models import ModelFile, Offer
+from orchestrator.scheduling.queue import Group, Trait
+from orchestrator.scheduling.residence import Residence
+
+# A worker is given its next run this long before it is expected to need it: enough to stage inputs and to be wrong
+# about the seconds left of an ordinary run; more would bind runs to slow workers while fast ones become free.
+LEAD_S = 2.0
+COVER_S = 0.1  # short runs are given in such number that they cover this much work: the driver's reaction time
+MAX_HELD = 64
+OVERRUN = 0.2  # a run that takes longer than expected is guessed to need this share of what it took already
+
+
+class Held:
+    """A run that left the queue for a worker, with the seconds that are expected of it there."""
+
+    __slots__ = ("began_at", "execute_s", "load_s", "ticket", "trait")
+
+    def __init__(self, ticket: int, trait: Trait) -> None:
+        self.ticket = ticket
+        self.trait = trait
+        self.load_s = 0.0
+        self.execute_s = 0.0
+        self.began_at: float | None = None
+
+    @property
+    def work_s(self) -> float:
+        return self.load_s + self.execute_s
+
+
+class WorkerView:
+    """One worker. Times are those that the index is given, in seconds."""
+
+    __slots__ = (
+        "awaited", "delivering", "doubted", "down_since", "files", "held", "id", "info", "note", "offer", "residence",
+        "since", "state", "timer_at", "work_s",
+    )  # fmt: skip
+
+    def __init__(self, info: WorkerInfo) -> None:
+        self.id = info.id
+        self.info = info
+        self.state = WorkerState.STARTING
+        self.note: str | None = None  # why it is in this state
+        self.offer: Offer | None = None  # None: not inspected yet
+        self.residence = Residence(info.vram_bytes, info.ram_bytes)
+        self.held: dict[int, Held] = {}  # by run number: what it executes, then what waits there
+        self.delivering: dict[int, Held] = {}  # executed; the outputs are under way
+        self.since = 0.0  # when the first of `held` began, or could have
+        self.work_s = 0.0  # expected of all of `held`
+        self.doubted = False  # the store refused it a run: nothing more until it was read again
+        self.files: frozenset[ModelFile] = frozenset()  # as its pool has noted them
+        self.timer_at: float | None = None  # when it is looked at again
+        self.down_since: float | None = None
+        self.awaited: dict[Group, None] = {}  # groups that wait for this worker though another is free
+
+    @property
+    def gpu(self) -> str:
+        return self.info.gpu or self.info.device or ""
+
+    def wait_s(self, now: float) -> float:
+        """Expected seconds until it could begin another run."""
+        if not self.held:
+            return 0.0
+        first = next(iter(self.held.values())).work_s
+        elapsed = max(0.0, now - self.since)
+        return self.work_s - first + max(first - elapsed, OVERRUN * elapsed)
+
+    def opens_at(self) -> float | None:
+        """When it should be given another run; None while that depends on more than time."""
+        if self.state is not WorkerState.READY or self.doubted or self.offer is None:
+            return None
+        if not self.held:
+            return self.since
+        first = next(iter(self.held.values())).work_s
+        if len(self.held) > 1 and (len(self.held) >= MAX_HELD or self.work_s - first >= COVER_S):
+            return None
+        return self.since + self.work_s - LEAD_S
+
+    def inform(self, worker: Worker, offer: Offer | None, now: float) -> None:
+        """What the store says of it replaces what was thought, but for its runs and residency."""
+        if worker.state is not WorkerState.DOWN:
+            self.down_since = None
+        elif self.down_since is None:
+            self.down_since = now
+        self.info, self.state, self.note, self.offer = worker.info, worker.state, worker.note, offer
+        self.residence.resize(worker.info.vram_bytes, worker.info.ram_bytes)
+        self.doubted = False
+
+    def give(self, number: int, held: Held, now: float) -> None:
+        if not self.held:
+            self.since = now
+        self.held[number] = held
+        self.work_s += held.work_s
+        self.residence.use(held.trait.group.files)
+
+    def begin(self, number: int, now: float) -> None:
+        """The run executes: what it was given before has executed."""
+        held = self.held.get(number)
+        if held is None or held.began_at is not None:
+            return
+        for other in [other for other, was in self.held.items() if was.began_at is not None]:
+            self.delivering[other] = self.held.pop(other)
+        held.began_at = now
+        self.held = {number: held, **self.held}
+        self._recount(now)
+
+    def release(self, number: int, now: float) -> Held | None:
+        """The run has left the worker, or never came."""
+        if number in self.delivering:
+            return self.delivering.pop(number)
+        was_first = next(iter(self.held), None) == number
+        held = self.held.pop(number, None)
+        if held is not None:
+            self._recount(now if was_first else self.since)
+        return held
+
+    def _recount(self, since: float) -> None:
+        self.since = since
+        self.work_s = sum(held.work_s for held in self.held.values())
+
+
+class Holders:
+    """Which of some workers hold a file, in VRAM or RAM."""
+
+    __slots__ = ("_by_file",)
+
+    def __init__(self) -> None:
+        self._by_file: dict[ModelFile, dict[WorkerView, None]] = {}
+
+    def of(self, file: ModelFile) -> Mapping[WorkerView, None]:
+        return self._by_file.get(file, _NOBODY)
+
+    def add(self, view: WorkerView, files: Iterable[ModelFile]) -> None:
+        for file in files:
+            self._by_file.setdefault(file, {})[view] = None
+
+    def remove(self, view: WorkerView, files: Iterable[ModelFile]) -> None:
+        for file in files:
+            workers = self._by_file[file]
+            del workers[view]
+            if not workers:
+                del self._by_file[file]
+
+
+_NOBODY: Mapping[WorkerView, None] = MappingProxyType({})
+
+
+class Fleet:
+    """The workers of one pool, and which of them are open for a run: the one that has been so for longest first."""
+
+    def __init__(self) -> None:
+        self.workers: dict[str, WorkerView] = {}
+        self.open: dict[WorkerView, None] = {}
+        self.holders = Holders()
+        self.open_holders = Holders()
+
+    def update(self, view: WorkerView, is_open: bool) -> None:
+        """Takes over what the worker holds now, and whether it is open."""
+        files = view.files
+        if view.residence.moved:
+            view.residence.moved = False
+            files = view.residence.files()
+            self.holders.remove(view, view.files - files)
+            self.holders.add(view, files - view.files)
+            if view in self.open:
+                self.open_holders.remove(view, view.files - files)
+                self.open_holders.add(view, files - view.files)
+            view.files = files
+        if is_open and view not in self.open:
+            self.open[view] = None
+            self.open_holders.add(view, files)
+        elif not is_open and view in self.open:
+            del self.open[view]
+            self.open_holders.remove(view, files)
+
+    def remove(self, view: WorkerView) -> None:
+        self.update(view, is_open=False)
+        self.holders.remove(view, view.files)
+        del self.workers[view.id]

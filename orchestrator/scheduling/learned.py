@@ -1,0 +1,104 @@
+"""What the fleet has shown of itself: seconds per profile, pace per GPU kind, loading pace per worker.
+
+All three are corrected by the ratio of what was seen to what was expected, clipped, as times are spread by factors
+and not by differences, and one odd run must not turn the scheduler. Until something was seen, stated priors hold.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+PRIOR_EXECUTE_S = 10.0  # of a profile that has never run: a picture on an ordinary GPU
+WEIGHT = 0.2  # of the newest run of a profile, once some were seen
+GPU_WEIGHT = 0.02  # slower: it is shared by all profiles
+PACE_WEIGHT = 0.1
+CLIP = 4.0  # an observation moves an estimate as if it were at most this many times off
+SETTLED = 3  # runs of a profile before what it shows counts for the GPU's pace
+PROFILES = 10_000  # kept; the least recently seen go first
+SHORTEST_S = 1e-3
+FORMAT = 1
+
+
+class Learned:
+    """Expected seconds. `changed` tells whether there is something new to save."""
+
+    def __init__(self) -> None:
+        self.changed = False
+        self._execute: dict[str, tuple[float, int]] = {}  # profile -> seconds on a GPU of pace 1, runs seen
+        self._gpu: dict[str, float] = {}  # GPU kind -> seconds there per second on a GPU of pace 1
+        self._load: dict[str, float] = {}  # worker -> seconds of loading there per second expected by the priors
+
+    def execute_s(self, profile: str, gpu: str) -> float:
+        """Expected seconds of execution, without loading."""
+        known = self._execute.get(profile)
+        return (known[0] if known else PRIOR_EXECUTE_S) * self._gpu.get(gpu, 1.0)
+
+    def load_pace(self, worker: str) -> float:
+        """Factor on the load seconds that the priors give."""
+        return self._load.get(worker, 1.0)
+
+    def ran(self, profile: str, gpu: str, worker: str, expected_load_s: float, load_s: float, execute_s: float) -> None:
+        """A run took `execute_s` in all, of which the worker thinks that `load_s` went into loading.
+
+        Where nothing had to be loaded the whole is execution. Where something had, what goes beyond the profile's
+        execution was loading, once the profile is known; until then the worker's guess has to do.
+        """
+        if expected_load_s <= 0:
+            self._executed(profile, gpu, execute_s)
+        elif self._runs(profile) < SETTLED:
+            self._executed(profile, gpu, execute_s - load_s)
+        else:
+            self._loaded(worker, expected_load_s, execute_s - self.execute_s(profile, gpu))
+        self.changed = True
+
+    def _runs(self, profile: str) -> int:
+        known = self._execute.get(profile)
+        return known[1] if known else 0
+
+    def _executed(self, profile: str, gpu: str, seconds: float) -> None:
+        seconds = max(seconds, SHORTEST_S)
+        pace = self._gpu.get(gpu, 1.0)
+        known = self._execute.pop(profile, None)
+        if known is None:
+            self._execute[profile] = (seconds / pace, 1)
+        else:
+            base, runs = known
+            ratio = _clipped(seconds / (base * pace))
+            self._execute[profile] = (base * ratio ** max(WEIGHT, 1 / (runs + 1)), runs + 1)
+            if runs >= SETTLED:
+                self._gpu[gpu] = pace * ratio**GPU_WEIGHT
+        if len(self._execute) > PROFILES:
+            del self._execute[next(iter(self._execute))]
+
+    def _loaded(self, worker: str, expected_s: float, seconds: float) -> None:
+        """Where it took no time at all, the file was there already: residency was misjudged, not the worker's pace."""
+        if seconds > 0:
+            self._load[worker] = self.load_pace(worker) * _clipped(seconds / expected_s) ** PACE_WEIGHT
+
+    def dump(self) -> bytes:
+        """All of it, for `load`; `changed` is taken back."""
+        self.changed = False
+        document = {"format": FORMAT, "execute": self._execute, "gpu": self._gpu, "load": self._load}
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def load(cls, blob: bytes | None) -> Learned:
+        """What `dump` wrote. Raises ValueError for anything else."""
+        learned = cls()
+        if blob is None:
+            return learned
+        document: Any = json.loads(blob)
+        try:
+            if document["format"] != FORMAT:
+                raise ValueError(f"learned times are of format {document['format']}, not {FORMAT}")
+            learned._execute = {str(key): (float(base), int(runs)) for key, (base, runs) in document["execute"].items()}
+            learned._gpu = {str(key): float(pace) for key, pace in document["gpu"].items()}
+            learned._load = {str(key): float(pace) for key, pace in document["load"].items()}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"learned times are not as they were written: {error!r}") from error
+        return learned
+
+
+def _clipped(ratio: float) -> float:
+    return min(max(ratio, 1 / CLIP), CLIP)

@@ -1,0 +1,79 @@
+"""Model files and what workers offer, interned: decisions compare them by the thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.domain.needs import ModelRef
+
+# Bytes of a file that no worker has told the size of, by folder: what is common there. A wrong guess costs seconds.
+PRIOR_BYTES: Mapping[str, int] = {
+    "checkpoints": 6_900_000_000,
+    "diffusion_models": 12_000_000_000,
+    "unet": 12_000_000_000,
+    "text_encoders": 5_000_000_000,
+    "clip": 5_000_000_000,
+    "clip_vision": 1_700_000_000,
+    "controlnet": 1_500_000_000,
+    "vae": 330_000_000,
+    "loras": 220_000_000,
+    "upscale_models": 70_000_000,
+    "embeddings": 100_000,
+}
+PRIOR_BYTES_ELSEWHERE = 500_000_000
+
+# Priors of loading; each worker's pace corrects them as it shows itself (learned.py).
+FIXED_S = 0.3  # per file, whatever its size
+RAM_BYTES_S = 12e9  # RAM to VRAM: PCIe 4.0 x16 with pinned memory does about twice that, unpinned half
+DISK_BYTES_S = 2e9  # disk to VRAM: an NVMe drive
+
+
+class ModelFile:
+    """A model file that some run needs or some worker holds. One object per file: compared by identity."""
+
+    __slots__ = ("bytes", "ref")
+
+    def __init__(self, ref: ModelRef) -> None:
+        self.ref = ref
+        self.bytes = PRIOR_BYTES.get(ref.folder, PRIOR_BYTES_ELSEWHERE)
+
+    def __str__(self) -> str:
+        return f"{self.ref.folder}/{self.ref.name}"
+
+    def __repr__(self) -> str:
+        return f"ModelFile({self})"
+
+
+def reload_s(file: ModelFile) -> float:
+    """Seconds to bring a file from RAM into VRAM."""
+    return FIXED_S + file.bytes / RAM_BYTES_S
+
+
+class ModelFiles:
+    """Interns model files. As many are kept as were ever named: a fleet's models, not its runs."""
+
+    def __init__(self) -> None:
+        self._files: dict[ModelRef, ModelFile] = {}
+
+    def file(self, ref: ModelRef) -> ModelFile:
+        found = self._files.get(ref)
+        if found is None:
+            found = self._files[ref] = ModelFile(ref)
+        return found
+
+    def learn_sizes(self, sizes: Mapping[ModelRef, int]) -> None:
+        """Bytes as told by who has the files. Of several files with one name on different workers, the last counts."""
+        for ref, size in sizes.items():
+            if size > 0:
+                self.file(ref).bytes = size
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Offer:
+    """What the workers with one catalog can do. Compared by identity: one object per catalog."""
+
+    classes: frozenset[str]
+    models: frozenset[ModelRef]
+    folders: frozenset[str]  # those whose files the catalog lists: a model of another folder may be there or not
+    sizes: Mapping[ModelRef, int] = field(default_factory=dict[ModelRef, int])

@@ -1,0 +1,219 @@
+"""decide(): which queued runs go to which open workers now, and why. See README.md for the flow.
+
+The scarcer side chooses. When workers are scarce, each one that is open takes, among the runs that came first, the one
+that asks for the least loading. When runs are scarce, each takes the worker that would finish it soonest, a busy one
+included: then it waits for that one, within bounds.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
+from math import inf
+from typing import Any
+
+from orchestrator.scheduling import ticket as tickets
+from orchestrator.scheduling.cost import Cost, cost, evict_s, load_s
+from orchestrator.scheduling.explain import explain
+from orchestrator.scheduling.feasible import fits, refusal
+from orchestrator.scheduling.fleet import WorkerView
+from orchestrator.scheduling.hopeless import Refusal, review
+from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.pool import Pool
+from orchestrator.scheduling.queue import Group
+
+AGE_WEIGHT = 0.05  # seconds of loading that are accepted for serving a run that is a second older
+SIBLINGS = 2  # heads looked at among the groups that share a resident model
+AT_ONCE = 256  # assignments in one plan: the loop that carries it out has other things to do as well
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What an operator may tune; see SchedulingSettings."""
+
+    overtake_s: float = 30.0
+    heads: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One run for one worker. The index has it booked already."""
+
+    run_id: str
+    attempt: int
+    worker: str
+    reasons: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`wake_at`: when to decide again if nothing happens before; None: not before something happens."""
+
+    placements: tuple[Placement, ...]
+    refusals: tuple[Refusal, ...]
+    wake_at: float | None
+
+
+def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
+    """What to do now. It is booked in the index as done: whoever cannot carry it out says so to the index.
+
+    The same history of the index gives the same plan.
+    """
+    index.agenda.run(now)
+    placements: list[Placement] = []
+    refusals: list[Refusal] = []
+    for pool in index.pools.values():
+        if pool.review_due:
+            pool.review_due = False
+            refusals += review(index, pool, now)
+        if pool.fresh_workers or pool.fresh_groups:
+            _Match(index, pool, now, rules or Rules(), placements).run()
+    more = len(placements) >= AT_ONCE
+    return Plan(tuple(placements), tuple(refusals), now if more else index.agenda.next_at)
+
+
+class _Match:
+    """One pool's part of a decision."""
+
+    def __init__(self, index: Index, pool: Pool, now: float, rules: Rules, placements: list[Placement]) -> None:
+        self._index = index
+        self._pool = pool
+        self._line = pool.queue.line
+        self._fleet = pool.fleet
+        self._now = now
+        self._rules = rules
+        self._placements = placements
+
+    def run(self) -> None:
+        if len(self._fleet.open) <= len(self._line):
+            self._serve_workers()
+            self._serve_groups()
+        else:
+            self._serve_groups()
+            self._serve_workers()
+
+    def _serve_workers(self) -> None:
+        """Each fresh worker takes runs while it is open and there is one for it."""
+        fresh = self._pool.fresh_workers
+        while fresh and self._has_room():
+            view = next(iter(fresh))
+            group = self._choose_group(view) if view in self._fleet.open else None
+            if group is None:
+                del fresh[view]
+            else:
+                self._assign(group, view)
+
+    def _serve_groups(self) -> None:
+        """Each fresh group's runs take workers while there are some for them: the oldest run of all chooses first."""
+        fresh = self._pool.fresh_groups
+        while fresh and self._fleet.open and self._has_room():
+            heads = [(group.next, group) for group in fresh if group.head is not None]
+            fresh.clear()
+            heapq.heapify(heads)
+            while heads and self._fleet.open and self._has_room():
+                _, group = heapq.heappop(heads)
+                view = self._choose_worker(group)
+                if view is not None:
+                    self._assign(group, view)
+                    if group.head is not None:
+                        heapq.heappush(heads, (group.next, group))
+            for _, group in heads:
+                self._pool.refresh(group)
+        if not self._fleet.open:
+            fresh.clear()  # whichever worker opens next looks at all groups
+
+    def _choose_group(self, view: WorkerView) -> Group | None:
+        """The group whose next run this worker should take: the least loading among those that may overtake."""
+        oldest = list(islice(fits(view, self._line, self._fleet), self._rules.heads))
+        first = next((group for group in oldest if not self._should_wait(group, view)), None)
+        residents = self._residents(view)
+        if first is None:
+            return min(residents, key=_head, default=None)
+        vram, pace = view.residence.vram, self._index.learned.load_pace(view.id)
+        best, least = first, load_s(view, first.files) * pace + self._evict_s(view, first)
+        for group in chain(residents, oldest):
+            later_s = group.standing_s - first.standing_s
+            score = later_s * AGE_WEIGHT
+            at_least = score if group.anchor in vram else score + group.reload_s * pace
+            if at_least >= least or later_s > self._rules.overtake_s or group is first:
+                continue
+            score += load_s(view, group.files) * pace
+            if score < least and group.anchor not in vram:
+                score += self._evict_s(view, group)
+            if score < least and not self._should_wait(group, view):
+                best, least = group, score
+        return best
+
+    def _choose_worker(self, group: Group) -> WorkerView | None:
+        """The open worker that would finish the group's next run soonest; None if there is none, or it should wait."""
+        best: WorkerView | None = None
+        least = inf
+        for view in self._open_for(group):
+            seconds = self._cost(view, group).finish_s + self._evict_s(view, group)
+            if seconds < least:
+                best, least = view, seconds
+        return None if best is None or self._should_wait(group, best) else best
+
+    def _open_for(self, group: Group) -> Iterable[WorkerView]:
+        """Open workers to choose from: those that hold the group's heaviest file, and those open for longest."""
+        fleet, heads = self._fleet, self._rules.heads
+        holders = fleet.open_holders.of(group.anchor) if group.anchor else ()
+        warm = (view for view in holders if not refusal(view, group, fleet))
+        able = (view for view in fleet.open if not refusal(view, group, fleet))
+        return dict.fromkeys((*islice(warm, heads), *islice(able, heads)))
+
+    def _residents(self, view: WorkerView) -> list[Group]:
+        """Groups whose heaviest file the worker holds, the oldest few for each file; and those without models."""
+        families = self._pool.queue.families
+        found: list[Group] = []
+        for file in chain((None,), view.residence.vram, view.residence.ram):
+            family = families.get(file)
+            if family:
+                found += islice(fits(view, family, self._fleet), SIBLINGS)
+        return found
+
+    def _should_wait(self, group: Group, view: WorkerView) -> bool:
+        """Whether workers that hold the group's files will have served all of it before this one could.
+
+        Then the group waits: until the worker that it hopes for takes something, or for as long as loading would take.
+        """
+        if group.anchor is None or group.anchor in view.residence.vram:
+            return False
+        if group.patience and group.patience[0] == group.head and group.patience[1] <= self._now:
+            return False
+        its = self._cost(view, group)
+        holders = self._fleet.holders.of(group.anchor)
+        bound_s = its.finish_s + self._evict_s(view, group)
+        behind_s = (group.size - 1) * its.execute_s / max(1, len(holders))
+        if behind_s >= bound_s:
+            return False
+        for other in islice(holders, self._rules.heads):
+            if other is view or other.wait_s(self._now) + behind_s >= bound_s or refusal(other, group, self._fleet):
+                continue
+            if self._cost(other, group).finish_s + behind_s < bound_s:
+                self._index.wait_for(other, group, self._now + its.load_s)
+                return True
+        return False
+
+    def _cost(self, view: WorkerView, group: Group) -> Cost:
+        return cost(view, group, self._index.next_profile(group), self._index.learned, self._now)
+
+    def _evict_s(self, view: WorkerView, group: Group) -> float:
+        return evict_s(view, group.files, self._fleet)
+
+    def _assign(self, group: Group, view: WorkerView) -> None:
+        its = self._cost(view, group)
+        reasons = explain(self._index, self._pool, group, view, its, self._now)
+        held = self._index.take(group)
+        held.load_s, held.execute_s = its.load_s, its.execute_s
+        self._index.give(held, view, self._now)
+        self._placements.append(Placement(tickets.run_id(held.ticket), held.trait.attempt, view.id, reasons))
+
+    def _has_room(self) -> bool:
+        return len(self._placements) < AT_ONCE
+
+
+def _head(group: Group) -> int:
+    return group.next

@@ -1,0 +1,166 @@
+"""The queued runs of one pool, in groups of runs that any worker treats alike.
+
+A decision looks at the heads of groups, so its cost depends on how many distinct sets of needs wait, never on how many
+runs do. A run leaves a group's heap lazily: a ticket whose number is no longer waiting is dropped when it surfaces.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
+
+from orchestrator.domain.needs import ModelRef, Needs
+from orchestrator.scheduling import ticket as tickets
+from orchestrator.scheduling.models import ModelFile, Offer, reload_s
+
+STALE_SLACK = 64  # stale tickets that a heap may hold beyond its live ones before it is rebuilt
+
+
+class Trait:
+    """What runs of one group may differ in. Shared by all that do not: a queued run costs no more than its ticket."""
+
+    __slots__ = ("attempt", "count", "group", "priority", "profile")
+
+    def __init__(self, group: Group, priority: str, attempt: int, profile: str) -> None:
+        self.group = group
+        self.priority = priority
+        self.attempt = attempt
+        self.profile = profile
+        self.count = 0
+
+
+class Group:
+    """Queued runs of one pool with the same needs and the same workers to avoid."""
+
+    __slots__ = (
+        "_heap", "_traits", "anchor", "avoid", "files", "head", "hopeless_since", "lacks", "needs", "patience", "pool",
+        "reload_s", "size", "standing_s",
+    )  # fmt: skip
+
+    def __init__(self, pool: str, needs: Needs, avoid: tuple[str, ...], files: tuple[ModelFile, ...]) -> None:
+        self.pool = pool
+        self.needs = needs
+        self.avoid = avoid
+        self.files = files  # the heaviest first
+        self.anchor = files[0] if files else None  # what makes one worker better for the group than another
+        self.size = 0
+        self.reload_s = reload_s(files[0]) if files else 0.0
+        self.head: int | None = None  # ticket of the run that is next
+        self.standing_s = 0.0  # the head's
+        self.lacks: dict[Offer, Lack] = {}  # memo of feasible.lack
+        self.patience: tuple[int, float] | None = None  # (head, until when it may wait for a warm worker)
+        self.hopeless_since: float | None = None  # since when no worker of the pool could ever do it
+        self._heap: list[int] = []
+        self._traits: dict[tuple[str, int, str], Trait] = {}
+
+    @property
+    def next(self) -> int:
+        """The head of a group that has one."""
+        assert self.head is not None
+        return self.head
+
+    def trait(self, priority: str, attempt: int, profile: str) -> Trait:
+        key = (priority, attempt, profile)
+        found = self._traits.get(key)
+        if found is None:
+            found = self._traits[key] = Trait(self, priority, attempt, profile)
+        return found
+
+    def add(self, ticket: int, trait: Trait) -> None:
+        trait.count += 1
+        self.size += 1
+        heapq.heappush(self._heap, ticket)
+
+    def remove(self, trait: Trait, waiting: Mapping[int, Trait]) -> None:
+        """A run of this trait has left `waiting`."""
+        trait.count -= 1
+        if not trait.count:
+            del self._traits[trait.priority, trait.attempt, trait.profile]
+        self.size -= 1
+        if len(self._heap) > 2 * self.size + STALE_SLACK:
+            self._heap = [ticket for ticket in self._heap if tickets.number(ticket) in waiting]
+            heapq.heapify(self._heap)
+
+    def surface(self, waiting: Mapping[int, Trait]) -> int | None:
+        """The ticket that is next now; what is stale above it goes."""
+        heap = self._heap
+        while heap and tickets.number(heap[0]) not in waiting:
+            heapq.heappop(heap)
+        return heap[0] if heap else None
+
+
+class Lack:
+    """What an offer is missing for a group."""
+
+    __slots__ = ("classes", "models")
+
+    def __init__(self, classes: tuple[str, ...], models: tuple[ModelRef, ...]) -> None:
+        self.classes = classes
+        self.models = models
+
+
+class Line:
+    """Groups in the order of their heads."""
+
+    __slots__ = ("_groups", "_heads")
+
+    def __init__(self) -> None:
+        self._heads: list[int] = []
+        self._groups: dict[int, Group] = {}
+
+    def __len__(self) -> int:
+        return len(self._heads)
+
+    def __iter__(self) -> Iterator[Group]:
+        groups = self._groups
+        return (groups[head] for head in self._heads)
+
+    def add(self, head: int, group: Group) -> None:
+        insort(self._heads, head)
+        self._groups[head] = group
+
+    def remove(self, head: int) -> None:
+        del self._heads[bisect_left(self._heads, head)]
+        del self._groups[head]
+
+
+class Queue:
+    """The groups of one pool: all of them in one line, and those of each anchor in a line of its own."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        self.line = Line()
+        self.families: dict[ModelFile | None, Line] = {}
+        self.avoiding: dict[Group, None] = {}  # groups with workers to avoid
+        self._groups: dict[tuple[Needs, tuple[str, ...]], Group] = {}
+
+    def group(self, needs: Needs, avoid: tuple[str, ...]) -> Group | None:
+        return self._groups.get((needs, avoid))
+
+    def settle(self, group: Group, waiting: Mapping[int, Trait]) -> None:
+        """Puts a group where its head belongs, after runs came or left; an empty one goes."""
+        head = group.surface(waiting)
+        if head == group.head:
+            return
+        if group.head is None:
+            self._groups[group.needs, group.avoid] = group
+            if group.avoid:
+                self.avoiding[group] = None
+        else:
+            self._leave_lines(group, group.head)
+        group.head = head
+        if head is not None:
+            group.standing_s = tickets.standing_s(head)
+            self.line.add(head, group)
+            self.families.setdefault(group.anchor, Line()).add(head, group)
+        else:
+            del self._groups[group.needs, group.avoid]
+            self.avoiding.pop(group, None)
+
+    def _leave_lines(self, group: Group, head: int) -> None:
+        self.line.remove(head)
+        family = self.families[group.anchor]
+        family.remove(head)
+        if not family:
+            del self.families[group.anchor]

@@ -1,0 +1,77 @@
+"""What a worker holds and where: as it was reported, then as the runs given to it since will have changed it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from orchestrator.scheduling.models import ModelFile
+
+VRAM_SHARE = 0.9  # of the device's memory that models may fill: the rest is for activations
+RAM_SHARE = 0.7
+PRIOR_VRAM_BYTES = 16_000_000_000  # of a worker that does not tell
+PRIOR_RAM_BYTES = 32_000_000_000
+
+
+class Residence:
+    """Two tiers, each with the most recently used file last. What falls out of VRAM goes to RAM, and then nowhere."""
+
+    __slots__ = ("moved", "ram", "ram_bytes", "vram", "vram_bytes")
+
+    def __init__(self, vram_bytes: int | None, ram_bytes: int | None) -> None:
+        self.vram: dict[ModelFile, None] = {}
+        self.ram: dict[ModelFile, None] = {}
+        self.moved = False  # whether files came or went since this was last set to False
+        self.resize(vram_bytes, ram_bytes)
+
+    def resize(self, vram_bytes: int | None, ram_bytes: int | None) -> None:
+        """What the device and the machine have, where that is known."""
+        self.vram_bytes = (vram_bytes or PRIOR_VRAM_BYTES) * VRAM_SHARE
+        self.ram_bytes = (ram_bytes or PRIOR_RAM_BYTES) * RAM_SHARE
+
+    def report(self, vram: Iterable[ModelFile], ram: Iterable[ModelFile]) -> None:
+        """Replaces what was thought."""
+        self.vram = dict.fromkeys(vram)
+        self.ram = {file: None for file in ram if file not in self.vram}
+        self.moved = True
+
+    def files(self) -> frozenset[ModelFile]:
+        return frozenset(self.vram) | self.ram.keys()
+
+    def use(self, files: Iterable[ModelFile]) -> None:
+        """A run with these files was given to the worker: by its turn they are in VRAM."""
+        vram, ram = self.vram, self.ram
+        came = False
+        wanted: dict[ModelFile, None] = {}
+        for file in files:
+            wanted[file] = None
+            if file in vram:
+                del vram[file]
+            else:
+                came = True
+                ram.pop(file, None)
+        vram.update(wanted)
+        if came:
+            self.moved = True
+            for file in _oldest_beyond(vram, self.vram_bytes, wanted):
+                del vram[file]
+                ram[file] = None
+            for file in _oldest_beyond(ram, self.ram_bytes, {}):
+                del ram[file]
+
+    def pushed_out_by(self, files: Iterable[ModelFile]) -> list[ModelFile]:
+        """What would leave VRAM if a run with these files came."""
+        wanted = dict.fromkeys(files)
+        return _oldest_beyond(self.vram | wanted, self.vram_bytes, wanted)
+
+
+def _oldest_beyond(tier: dict[ModelFile, None], capacity: float, kept: dict[ModelFile, None]) -> list[ModelFile]:
+    """The least recently used files that must go for the others to fit; `kept` stay even if they do not fit."""
+    excess = sum(file.bytes for file in tier) - capacity
+    gone: list[ModelFile] = []
+    for file in tier:
+        if excess <= 0:
+            break
+        if file not in kept:
+            gone.append(file)
+            excess -= file.bytes
+    return gone
