@@ -1,0 +1,1 @@
+"""The process that serves HTTP and, when it holds the leader lease, dispatches."""

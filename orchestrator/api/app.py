@@ -1,0 +1,46 @@
+"""The HTTP server of a controller: every door, one application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import prometheus_client
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from orchestrator.api.docs import add_docs
+from orchestrator.api.errors import refuse_in_json, stamp
+from orchestrator.api.fleet.assets import AssetRoutes
+from orchestrator.api.fleet.jobs import JobRoutes
+from orchestrator.api.fleet.workers import WorkerRoutes
+from orchestrator.api.fleet.workflows import WorkflowRoutes
+from orchestrator.api.operations import OperationRoutes
+from orchestrator.api.routes import Route, serve
+from orchestrator.api.services import Services
+from orchestrator.settings import LimitSettings
+
+
+def create_app(
+    services: Services, limits: LimitSettings, metrics: CollectorRegistry = prometheus_client.REGISTRY
+) -> web.Application:
+    """`services.events.run()` must be running beside it; `metrics` is what the controller counts into."""
+    app = web.Application(middlewares=[refuse_in_json], client_max_size=limits.max_body_bytes)
+    app.on_response_prepare.append(stamp)
+    table = routes(services, limits, metrics)
+    for route in table:
+        app.router.add_route(route.method, route.path, serve(route))
+        if route.method == "GET":
+            app.router.add_route("HEAD", route.path, serve(route))
+    add_docs(app, table)
+    return app
+
+
+def routes(services: Services, limits: LimitSettings, metrics: CollectorRegistry) -> Sequence[Route]:
+    """All that is documented."""
+    return (
+        *JobRoutes(services).table(),
+        *WorkflowRoutes(services).table(),
+        *AssetRoutes(services, limits.max_upload_bytes).table(),
+        *WorkerRoutes(services).table(),
+        *OperationRoutes(services, metrics).table(),
+    )

@@ -1,0 +1,143 @@
+"""Every refusal and failure as one document: {"error": {"code", "message", "details"}}, with a request id.
+
+STATUS is the one place where a code gets its HTTP status; a code that is not in it gets that of its class.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from orchestrator.errors import Busy, Conflict, FleetError, InvalidRequest, NotFound
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[str, int] = {
+    "duplicate_key": 400,
+    "invalid_cursor": 400,
+    "invalid_event_id": 400,
+    "invalid_idempotency_key": 400,
+    "invalid_json": 400,
+    "invalid_multipart": 400,
+    "invalid_request": 400,
+    "json_too_deep": 400,
+    "nul_character": 400,
+    "unreadable_body": 400,
+    "no_such_route": 404,
+    "asset_not_found": 404,
+    "job_not_found": 404,
+    "output_not_found": 404,
+    "worker_not_found": 404,
+    "workflow_not_found": 404,
+    "method_not_allowed": 405,
+    "body_too_large": 413,
+    "unsupported_media_type": 415,
+    "range_not_satisfiable": 416,
+    "idempotency_key_reuse": 422,
+    "invalid_binding": 422,
+    "invalid_image": 422,
+    "invalid_params": 422,
+    "invalid_registration": 422,
+    "invalid_schema": 422,
+    "invalid_workflow": 422,
+    "metadata_invalid": 422,
+    "missing_asset": 422,
+    "unknown_output": 422,
+    "workflow_format_ui": 422,
+    "queue_full": 429,
+    "internal_error": 500,
+    "asset_deleting": 503,
+    "store_unavailable": 503,
+    "storage_unavailable": 503,
+    "storage_full": 507,
+}
+_CLASSES = ((InvalidRequest, 422), (NotFound, 404), (Conflict, 409), (Busy, 503))
+_FROM_AIOHTTP = {404: "no_such_route", 405: "method_not_allowed", 413: "body_too_large"}
+
+_REQUEST_ID = web.RequestKey("request_id", str)
+_USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+MAX_MESSAGE = 2000  # characters; a message that quotes a huge document must not become one
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def status_of(error: FleetError) -> int:
+    """500 for what no caller can do anything about."""
+    return STATUS.get(error.code) or next((status for kind, status in _CLASSES if isinstance(error, kind)), 500)
+
+
+def request_id(request: web.Request) -> str:
+    """The caller's X-Request-Id where it is usable, else one of ours; the same for the whole request."""
+    if _REQUEST_ID not in request:
+        theirs = request.headers.get("X-Request-Id", "")
+        request[_REQUEST_ID] = theirs if _USABLE_ID.fullmatch(theirs) else secrets.token_hex(8)
+    return request[_REQUEST_ID]
+
+
+async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """The on_response_prepare signal: every answer carries its request id."""
+    response.headers["X-Request-Id"] = request_id(request)
+
+
+def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=orjson.dumps(document), status=status, headers=headers, content_type="application/json")
+
+
+def refusal(error: FleetError) -> web.Response:
+    """The answer that tells this error."""
+    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))} if isinstance(error, Busy) else None
+    return _error(status_of(error), error.code, error.message, error.details, headers)
+
+
+@web.middleware
+async def refuse_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns whatever a handler raises into the answer that tells it."""
+    try:
+        return await handler(request)
+    except FleetError as error:
+        if status_of(error) != 500:
+            return refusal(error)
+        return _unexpected(request)
+    except web.HTTPException as error:
+        return _from_aiohttp(request, error)
+    except web.RequestPayloadError as error:
+        response = _error(400, "unreadable_body", f"the body is not what its headers say: {error}")
+        response.force_close()  # aiohttp cannot go on with this connection
+        return response
+    except ConnectionError:  # the caller went away: nobody is left to tell
+        raise
+    except Exception:  # noqa: BLE001 - the edge: the caller gets an answer, the log gets the story
+        return _unexpected(request)
+
+
+def _unexpected(request: web.Request) -> web.Response:
+    log.exception("request %s failed: %s %s", request_id(request), request.method, request.path)
+    message = f"the fleet failed here; its log tells more under request id {request_id(request)}"
+    return _error(500, "internal_error", message)
+
+
+def _from_aiohttp(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    code = _FROM_AIOHTTP.get(error.status, "invalid_request")
+    messages = {
+        "no_such_route": f"there is nothing at {request.path[:200]}; see /docs",
+        "method_not_allowed": f"{request.path[:200]} does not take {request.method}; see /docs",
+        "body_too_large": "the body is larger than limits.max_body_bytes allows",
+    }
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    return _error(error.status, code, messages.get(code, error.reason), headers=headers)
+
+
+def _error(
+    status: int, code: str, message: str, details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:  # fmt: skip
+    error = {"code": code, "message": message[:MAX_MESSAGE], "details": details or {}}
+    return answer({"error": error}, status, headers)

@@ -1,0 +1,1 @@
+"""Door 1: /v1, the fleet's own API."""

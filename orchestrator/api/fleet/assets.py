@@ -1,0 +1,142 @@
+"""/v1/assets: input files, taken in by their content and handed out harmlessly."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from aiohttp import BodyPartReader, web
+from blake3 import blake3
+
+from orchestrator.api.errors import answer
+from orchestrator.api.files import StoredFile, send
+from orchestrator.api.routes import Answer, Route
+from orchestrator.api.services import Services
+from orchestrator.api.views.assets import AssetView, asset_view
+from orchestrator.delivery.keys import asset_key
+from orchestrator.delivery.media import HEAD_BYTES, Media, inspect, verify_image
+from orchestrator.domain.asset import Asset, MediaType, asset_id
+from orchestrator.errors import InvalidRequest
+
+FIELD = "file"
+CHUNK_BYTES = 1 << 18
+VERIFIED_AT_ONCE = 2  # a decoded picture may take hundreds of megabytes
+_ENVELOPE_BYTES = 64 << 10  # what multipart may add to a file
+_NAME_LENGTH = 255
+
+
+class AssetRoutes:
+    def __init__(self, services: Services, max_upload_bytes: int) -> None:
+        self._store = services.store
+        self._storage = services.storage
+        self._max_bytes = max_upload_bytes
+        self._verifying = asyncio.Semaphore(VERIFIED_AT_ONCE)
+
+    def table(self) -> Sequence[Route]:
+        unknown = ("asset_not_found",)
+        return (
+            Route(
+                method="POST", path="/v1/assets", handler=self.upload, upload=FIELD, summary="Upload an input file",
+                answers={201: Answer("The asset; the same content is the same asset.", AssetView)},
+                refusals=(
+                    "body_too_large", "invalid_image", "invalid_multipart", "unsupported_media_type", "asset_deleting",
+                    "storage_full", "storage_unavailable",
+                ),
+            ),
+            Route(
+                method="GET", path="/v1/assets/{id}", handler=self.show, summary="Show an asset", refusals=unknown,
+                answers={200: Answer("The asset.", AssetView)},
+            ),
+            Route(
+                method="GET", path="/v1/assets/{id}/content", handler=self.content, summary="Fetch an asset",
+                headers={"Range": "A part of the file."}, refusals=(*unknown, "range_not_satisfiable"),
+                answers={
+                    200: Answer("The file.", media="*/*"),
+                    206: Answer("The asked part of the file.", media="*/*"),
+                    302: Answer("The file is at Location, for an hour.", media=""),
+                },
+            ),
+        )  # fmt: skip
+
+    async def upload(self, request: web.Request) -> web.StreamResponse:
+        if (request.content_length or 0) > self._max_bytes + _ENVELOPE_BYTES:
+            raise self._too_large()
+        part = await _file_part(request)
+        name = _tame(part.filename)
+        with await asyncio.to_thread(tempfile.TemporaryFile) as spool:
+            size, digest = await self._take(part, spool)
+            media = await self._verified(spool, name, part.headers.get("Content-Type", ""))
+            key = asset_key(digest)
+            stored = await self._storage.put(key, _chunks(spool), media.content_type)
+        asset = Asset(
+            asset_id(digest), stored.hash, size, media.content_type, name, time.time(), media.width, media.height
+        )
+        return answer(asset_view(await self._store.put_asset(asset)), 201)
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        return answer(asset_view(await self._store.asset(request.match_info["id"])))
+
+    async def content(self, request: web.Request) -> web.StreamResponse:
+        asset = await self._store.asset(request.match_info["id"])
+        file = StoredFile(asset_key(asset.hash), asset.size_bytes, asset.content_type, asset.name, asset.hash)
+        return await send(request, self._storage, file)
+
+    async def _take(self, part: BodyPartReader, spool: BinaryIO) -> tuple[int, str]:
+        """The upload into the spool; answers its bytes and its BLAKE3."""
+        hasher = blake3()
+        size = 0
+        while chunk := await part.read_chunk(CHUNK_BYTES):
+            size += len(chunk)
+            if size > self._max_bytes:
+                raise self._too_large()
+            hasher.update(chunk)
+            await asyncio.to_thread(spool.write, chunk)
+        return size, hasher.hexdigest()
+
+    async def _verified(self, spool: BinaryIO, name: str, declared: str) -> Media:
+        """What the file is. What is, or says it is, a picture must be one that ComfyUI can read."""
+        spool.seek(0)
+        media = inspect(await asyncio.to_thread(spool.read, HEAD_BYTES), name)
+        if media.type is not MediaType.IMAGE and not declared.startswith("image/"):
+            return media
+        async with self._verifying:
+            spool.seek(0)
+            return await asyncio.to_thread(verify_image, spool, name)
+
+    def _too_large(self) -> InvalidRequest:
+        return InvalidRequest(
+            "body_too_large", f"an upload may have {self._max_bytes} bytes (limits.max_upload_bytes)",
+            max_bytes=self._max_bytes,
+        )  # fmt: skip
+
+
+async def _file_part(request: web.Request) -> BodyPartReader:
+    if request.content_type != "multipart/form-data":
+        raise InvalidRequest(
+            "unsupported_media_type", f"send multipart/form-data with the file as {FIELD!r}: curl -F {FIELD}=@PATH"
+        )
+    try:
+        part = await (await request.multipart()).next()
+    except (ValueError, AssertionError) as error:  # what aiohttp makes of a broken envelope
+        raise InvalidRequest("invalid_multipart", f"the multipart body cannot be read: {error}") from None
+    if not isinstance(part, BodyPartReader) or part.name != FIELD:
+        raise InvalidRequest(
+            "invalid_multipart", f"the first part must be the file, named {FIELD!r}: curl -F {FIELD}=@PATH"
+        )
+    return part
+
+
+async def _chunks(spool: BinaryIO) -> AsyncIterator[bytes]:
+    spool.seek(0)
+    while chunk := await asyncio.to_thread(spool.read, CHUNK_BYTES):
+        yield chunk
+
+
+def _tame(filename: str | None) -> str:
+    """The uploader's name for it, without folders and what does not print; never used as a path."""
+    name = PurePosixPath((filename or "").replace("\\", "/")).name
+    return "".join(letter for letter in name if letter.isprintable())[-_NAME_LENGTH:] or "file"

@@ -1,0 +1,64 @@
+"""/v1/workers and /v1/residency: what the fleet runs on, and what an operator tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aiohttp import web
+
+from orchestrator.api.errors import answer
+from orchestrator.api.routes import Answer, Route
+from orchestrator.api.services import Services
+from orchestrator.api.views.workers import ResidencyView, WorkersView, WorkerView, residency_view, worker_view
+from orchestrator.domain.worker import WorkerEvent
+from orchestrator.store.port import Mail, MailKind
+
+
+class WorkerRoutes:
+    def __init__(self, services: Services) -> None:
+        self._store = services.store
+
+    def table(self) -> Sequence[Route]:
+        worker = {200: Answer("The worker.", WorkerView)}
+        unknown = ("worker_not_found",)
+        return (
+            Route(
+                method="GET", path="/v1/workers", handler=self.list_workers, summary="List workers",
+                answers={200: Answer("Every worker that was heard from within a day.", WorkersView)},
+            ),
+            Route(
+                method="POST", path="/v1/workers/{id}/drain", handler=self.drain, answers=worker, refusals=unknown,
+                summary="Let a worker finish what it has, and give it nothing new",
+            ),
+            Route(
+                method="POST", path="/v1/workers/{id}/resume", handler=self.resume, answers=worker, refusals=unknown,
+                summary="Take back a drain",
+            ),
+            Route(
+                method="POST", path="/v1/workers/{id}/free", handler=self.free, refusals=unknown,
+                summary="Have a worker unload its models",
+                answers={202: Answer("It was asked to; it does so between two runs.", WorkerView)},
+            ),
+            Route(
+                method="GET", path="/v1/residency", handler=self.residency, summary="Which worker holds which models",
+                answers={200: Answer("By worker, most recently used last.", ResidencyView)},
+            ),
+        )  # fmt: skip
+
+    async def list_workers(self, request: web.Request) -> web.StreamResponse:
+        workers = await self._store.workers()
+        return answer({"workers": [worker_view(worker) for worker in workers]})
+
+    async def drain(self, request: web.Request) -> web.StreamResponse:
+        return answer(worker_view(await self._store.move_worker(request.match_info["id"], WorkerEvent.DRAIN)))
+
+    async def resume(self, request: web.Request) -> web.StreamResponse:
+        return answer(worker_view(await self._store.move_worker(request.match_info["id"], WorkerEvent.RESUME)))
+
+    async def free(self, request: web.Request) -> web.StreamResponse:
+        worker = await self._store.worker(request.match_info["id"])
+        await self._store.post(Mail(MailKind.FREE, worker.info.id))
+        return answer(worker_view(worker), 202)
+
+    async def residency(self, request: web.Request) -> web.StreamResponse:
+        return answer(residency_view(await self._store.workers()))

@@ -1,0 +1,22 @@
+"""What the API works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchestrator.controller.events import EventHub
+from orchestrator.controller.intake import Intake
+from orchestrator.controller.registry import Registry
+from orchestrator.delivery.storage import Storage
+from orchestrator.store.port import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The controller's parts that requests are carried out by."""
+
+    store: Store
+    registry: Registry
+    intake: Intake
+    events: EventHub
+    storage: Storage

@@ -1,0 +1,84 @@
+"""Why a job is where it is: in one sentence, then run by run with the reasons that the dispatcher kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from typing_extensions import TypedDict
+
+from orchestrator.api.views.describe import described
+from orchestrator.api.views.jobs import RunView, run_view
+from orchestrator.domain.job import Job, JobStatus
+from orchestrator.domain.run import RunState
+from orchestrator.domain.worker import Worker, WorkerState
+
+
+@described
+class CandidateView(TypedDict):
+    """A worker of the job's pool."""
+
+    id: str
+    state: WorkerState
+    note: str | None
+    runs: int
+    """How many it has."""
+
+
+@described
+class ExplanationView(TypedDict):
+    job: str
+    status: JobStatus
+    summary: str
+    pool: str
+    queue_position: int | None
+    runs: list[RunView]
+    workers: list[CandidateView]
+
+
+def explanation_view(job: Job, queue_position: int | None, workers: Sequence[Worker]) -> ExplanationView:
+    """`workers` are those of the job's pool."""
+    return {
+        "job": job.spec.id,
+        "status": job.status,
+        "summary": _summary(job, queue_position, workers),
+        "pool": job.spec.pool,
+        "queue_position": queue_position,
+        "runs": [run_view(run) for run in job.runs],
+        "workers": [
+            {"id": worker.info.id, "state": worker.state, "note": worker.note, "runs": len(worker.runs)}
+            for worker in workers
+        ],
+    }
+
+
+def _summary(job: Job, queue_position: int | None, workers: Sequence[Worker]) -> str:
+    last = job.runs[-1]
+    if job.terminal:
+        why = f": {job.error.message}" if job.error else ""
+        where = f" on {last.worker}" if last.worker else ""
+        return f"{job.status}{where} after {_counted(len(job.runs), 'run')}{why}"
+    if job.status is JobStatus.CANCELING:
+        return f"waits for {last.worker or 'its run'} to confirm that it has stopped"
+    if last.state is RunState.RUNNING:
+        return f"executes on {last.worker}"
+    if last.state is RunState.ASSIGNED:
+        return f"given to {last.worker}: its inputs are staged, or it waits behind what {last.worker} executes"
+    return _why_queued(job.spec.pool, queue_position or 0, workers)
+
+
+def _why_queued(pool: str, ahead: int, workers: Sequence[Worker]) -> str:
+    if not workers:
+        return f"waits: no worker of pool {pool} is known; start an agent with one, or submit to another pool"
+    ready = sum(worker.state is WorkerState.READY for worker in workers)
+    if not ready:
+        states = Counter(worker.state.value for worker in workers)
+        told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+        return f"waits: none of the workers of pool {pool} is ready ({told}); see comfyfleet workers"
+    return (
+        f"waits: {_counted(ahead, 'run')} of pool {pool} arrived earlier, {ready} of {len(workers)} workers are ready"
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

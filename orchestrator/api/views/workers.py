@@ -1,0 +1,98 @@
+"""Workers, and the models that they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from typing_extensions import TypedDict
+
+from orchestrator.api.views.describe import described
+from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.worker import Worker, WorkerState
+
+
+@described
+class ResidentModel(TypedDict):
+    folder: str
+    name: str
+    size_bytes: int | None
+
+
+@described
+class WorkerView(TypedDict):
+    id: str
+    state: WorkerState
+    note: str | None
+    """Why it is in this state."""
+    pool: str
+    kind: str
+    url: str
+    agent: str
+    gpu: str | None
+    rate: float | None
+    """Dollars an hour."""
+    comfyui_version: str | None
+    device: str | None
+    vram_bytes: int | None
+    ram_bytes: int | None
+    runs: list[str]
+    """Runs assigned to it, oldest first."""
+
+
+@described
+class WorkersView(TypedDict):
+    workers: list[WorkerView]
+
+
+@described
+class WorkerResidency(TypedDict):
+    worker: str
+    pool: str
+    source: str
+    """inferred from what it ran, or measured there."""
+    vram: list[ResidentModel]
+    ram: list[ResidentModel]
+
+
+@described
+class ResidencyView(TypedDict):
+    workers: list[WorkerResidency]
+
+
+def worker_view(worker: Worker) -> WorkerView:
+    info = worker.info
+    return {
+        "id": info.id,
+        "state": worker.state,
+        "note": worker.note,
+        "pool": info.pool,
+        "kind": info.kind,
+        "url": info.url,
+        "agent": info.agent,
+        "gpu": info.gpu,
+        "rate": info.rate,
+        "comfyui_version": info.comfyui_version,
+        "device": info.device,
+        "vram_bytes": info.vram_bytes,
+        "ram_bytes": info.ram_bytes,
+        "runs": list(worker.runs),
+    }
+
+
+def residency_view(workers: Sequence[Worker]) -> ResidencyView:
+    return {"workers": [_worker_residency(worker) for worker in workers]}
+
+
+def _worker_residency(worker: Worker) -> WorkerResidency:
+    residency = worker.residency
+
+    def models(held: Sequence[ModelRef]) -> list[ResidentModel]:
+        return [{"folder": ref.folder, "name": ref.name, "size_bytes": residency.sizes.get(ref)} for ref in held]
+
+    return {
+        "worker": worker.info.id,
+        "pool": worker.info.pool,
+        "source": residency.source,
+        "vram": models(residency.vram),
+        "ram": models(residency.ram),
+    }
