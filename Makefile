@@ -1,19 +1,27 @@
 # Every target does its own set-up into .venv and costs nothing when nothing changed.
 #   make demo | test | bench | lint | setup        PYTHON=python3.12 make test   for another interpreter
 
-PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
 .PHONY: setup demo test bench lint clean
 
+# Whoever asks for an interpreter that .venv was not made with gets .venv made anew.
+ifneq ($(origin PYTHON),undefined)
+ifneq ($(shell $(PYTHON) --version 2>&1),$(shell $(BIN)/python --version 2>&1))
+.PHONY: $(STAMP)
+FRESH := --clear
+endif
+endif
+PYTHON ?= python3
+
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "comfyfleet needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) \
+	@$(PYTHON) -m venv $(FRESH) $(VENV) \
 	  || { echo "could not make $(VENV): install the venv module (Debian: apt-get install python3-venv), then run make again" >&2; exit 1; }
 	@echo "installing comfyfleet and its development tools into $(VENV) (once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1" \

@@ -15,6 +15,8 @@ from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSetting
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
 
+pytest_plugins = ["tests.fixtures.comfyui"]
+
 _namespaces = itertools.count()
 
 

@@ -40,8 +40,8 @@ def emit_json(document: Any) -> None:
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType | None]], *, empty: str) -> None:
     """A table, or the line `empty` (on stderr) when there is nothing to show."""
     table = Table(box=box.SIMPLE_HEAD if out.is_terminal else None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for n, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=n == 0)  # the first one names the row: to be copied whole
     for row in rows:
         table.add_row(*("" if cell is None else cell for cell in row))
     if table.row_count:

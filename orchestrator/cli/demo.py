@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,14 +30,16 @@ WORKERS = 2
 READY_TIMEOUT_S = 30.0
 WORKFLOWS = Path(orchestrator.__file__).parent.parent / "workflows"
 
-# Two models in turn: a fleet that did not look at what is loaded where would load both on both, again and again.
-PAINTED = (
+# A model each, then both in turn: a fleet that did not look at what is loaded where would load both on both workers.
+FIRST = (
     ("sd15-txt2img", {"prompt": "a lighthouse on a cliff at dusk", "seed": 1}),
     ("sdxl-base-refiner", {"prompt": "a fox in the snow, studio light", "seed": 2}),
-    ("sd15-txt2img", {"prompt": "a harbour in the morning fog", "seed": 3}),
-    ("sdxl-base-refiner", {"prompt": "a greenhouse full of orchids", "seed": 4}),
-    ("sd15-txt2img", {"prompt": "an old tram in the rain", "seed": 5}),
-    ("sdxl-base-refiner", {"prompt": "a canyon under the milky way", "seed": 6}),
+)
+THEN = (
+    ("sdxl-base-refiner", {"prompt": "a greenhouse full of orchids", "seed": 3}),
+    ("sd15-txt2img", {"prompt": "a harbour in the morning fog", "seed": 4}),
+    ("sdxl-base-refiner", {"prompt": "a canyon under the milky way", "seed": 5}),
+    ("sd15-txt2img", {"prompt": "an old tram in the rain", "seed": 6}),
 )
 
 
@@ -92,13 +96,11 @@ async def _show(url: str) -> bool:
     """Runs the jobs and prints what came of them; False when one failed."""
     async with FleetClient(url) as fleet:
         await _workers_ready(fleet)
-        hello = await fleet.post("/v1/workflows/hello/jobs", {"params": {"width": 512, "height": 384}})
-        jobs = await _follow(fleet, [hello], 1)
-        asset = await fleet.upload(Path(jobs[0]["outputs"][0]["saved"]))
-        requests = [("image-invert", {"image": asset["id"]}), *PAINTED]
-        submitted = [await fleet.post(f"/v1/workflows/{name}/jobs", {"params": params}) for name, params in requests]
-        jobs += await _follow(fleet, submitted, 2)
-        _print_jobs(jobs)
+        jobs = await _run(fleet, [("hello", {"width": 512, "height": 384})], 1)
+        picture = await fleet.upload(Path(jobs[0]["outputs"][0]["saved"]))
+        for requests in ([("image-invert", {"image": picture["id"]})], FIRST, THEN):
+            jobs += await _run(fleet, requests, len(jobs) + 1)
+        emit_table(("picture", "worker", "seconds", "the worker"), map(_row, jobs), empty="no jobs")
         await _print_residency(fleet)
     return all(job["status"] == "succeeded" for job in jobs)
 
@@ -115,21 +117,19 @@ async def _workers_ready(fleet: FleetClient) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _follow(fleet: FleetClient, jobs: list[Job], first: int) -> list[Job]:
+async def _run(fleet: FleetClient, requests: Sequence[tuple[str, dict[str, Any]]], first: int) -> list[Job]:
+    """Submits the jobs at once, and follows them to their end."""
+    jobs = [await fleet.post(f"/v1/workflows/{name}/jobs", {"params": params}) for name, params in requests]
     stems = {job["id"]: f"{number}-{job['workflow']}" for number, job in enumerate(jobs, first)}
     return await follow(
         fleet, jobs, lambda job: save_outputs(fleet, job, OUTPUT, stems[job["id"]]), lambda job: stems[job["id"]]
     )
 
 
-def _print_jobs(jobs: list[Job]) -> None:
-    emit_table(("job", "worker", "seconds", "why this worker", "saved"), map(_row, jobs), empty="no jobs")
-
-
 def _row(job: Job) -> tuple[Any, ...]:
-    why = job["runs"][-1]["placement"].get("why", job["status"])
-    saved = ", ".join(output["saved"] for output in job["outputs"])
-    return job["workflow"], worker_of(job), seconds(job["timings"]["total"]), why, saved
+    why = job["runs"][-1]["placement"].get("why", "-")
+    picture = Path(job["outputs"][0]["saved"]).name if job["outputs"] else job["status"]
+    return picture, worker_of(job), seconds(job["timings"]["total"]), re.split("[:;]", why)[0]
 
 
 async def _print_residency(fleet: FleetClient) -> None:

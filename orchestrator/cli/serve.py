@@ -83,8 +83,8 @@ def announce(url: str) -> None:
 
 
 def with_workers(settings: Settings, urls: list[str]) -> Settings:
-    """The settings with these ComfyUIs attached too."""
-    more = tuple(AttachedWorker(url=url, gpu="simulated") for url in urls)
+    """The settings with these simulated ComfyUIs attached too."""
+    more = tuple(AttachedWorker(url=url, id=f"sim-{n}", gpu="simulated") for n, url in enumerate(urls, 1))
     return settings.model_copy(update={"workers": settings.workers + more})
 
 

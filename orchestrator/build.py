@@ -1,0 +1,200 @@
+"""The wiring: the one place that names the concrete classes and hands each its group of the settings.
+
+Each role is a function that serves until `stop` is set, then ends in order: agents first, so that what executes is
+finished while its watchers still see it; then the HTTP server; then what they stood on. Cancelled, it ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import REGISTRY
+
+from orchestrator.api.app import create_app
+from orchestrator.api.services import Services
+from orchestrator.controller.catalogs import Catalogs
+from orchestrator.controller.dispatcher import Dispatcher
+from orchestrator.controller.events import EventHub
+from orchestrator.controller.intake import Intake
+from orchestrator.controller.leadership import Leadership
+from orchestrator.controller.metrics import DispatchMetrics
+from orchestrator.controller.reaper import Reaper
+from orchestrator.controller.registry import Registry
+from orchestrator.delivery.storage import Storage, open_storage
+from orchestrator.domain.worker import WorkerInfo
+from orchestrator.errors import InvalidRequest
+from orchestrator.settings import AttachedWorker, Settings
+from orchestrator.store.embedded import EmbeddedRedis
+from orchestrator.store.redis import RedisStore
+from orchestrator.worker.agent import Agent
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 60.0  # what executes longer is left to ComfyUI, and taken up again by the next start
+CLOSE_CONNECTIONS_S = 5.0
+BACKLOG = 1024
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every role stands on."""
+
+    store: RedisStore
+    storage: Storage
+
+
+async def up(settings: Settings, stop: asyncio.Event, announce: Announce) -> None:
+    """Controller, agent and, unless the settings name one, a Redis, in this process. `announce` is called with the
+    base URL once jobs are taken."""
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(closing(_listen(settings)))
+        url = settings.redis.url
+        if url == "embedded":
+            url = await stack.enter_async_context(_embedded_redis(settings))
+        shared = await stack.enter_async_context(_shared(settings, url))
+        base = await stack.enter_async_context(_controller(settings, shared, listener))
+        await stack.enter_async_context(_agent(settings, shared))
+        announce(base)
+        await stop.wait()
+
+
+async def controller(settings: Settings, stop: asyncio.Event, announce: Announce) -> None:
+    """HTTP, and dispatching while it leads. Raises InvalidRequest when the port is taken, Busy without Redis."""
+    with closing(_listen(settings)) as listener:
+        async with _shared(settings, settings.redis.url) as shared, _controller(settings, shared, listener) as base:
+            announce(base)
+            await stop.wait()
+
+
+async def agent(settings: Settings, stop: asyncio.Event) -> None:
+    """The workers of this node."""
+    async with _shared(settings, settings.redis.url) as shared, _agent(settings, shared):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _embedded_redis(settings: Settings) -> AsyncIterator[str]:
+    server = await EmbeddedRedis.start(settings.data_dir)
+    try:
+        yield server.url
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def _shared(settings: Settings, redis_url: str) -> AsyncIterator[Shared]:
+    store = await RedisStore.connect(
+        redis_url, settings.redis.namespace, settings.leases, settings.retention, settings.limits
+    )
+    try:
+        storage = open_storage(settings.storage, settings.data_dir)
+        try:
+            yield Shared(store, storage)
+        finally:
+            await storage.close()
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def _controller(settings: Settings, shared: Shared, listener: socket.socket) -> AsyncIterator[str]:
+    """Yields the base URL."""
+    store, storage = shared.store, shared.storage
+    catalogs = Catalogs(store)
+    registry = Registry(store, catalogs)
+    await _load_workflows(settings, registry)
+    events = EventHub(store)
+    services = Services(store, registry, Intake(store, registry, catalogs), events, storage)
+    leadership = Leadership(store, _process_name(), settings.leases)
+    dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY))
+    reaper = Reaper(store, storage, leadership, settings.leases, settings.retention)
+    app = create_app(services, settings.limits)
+    async with _serving(app, listener), _running(events.run(), leadership.run(), dispatcher.run(), reaper.run()):
+        yield _base_url(listener)
+
+
+@asynccontextmanager
+async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
+    name = _process_name()
+    workers = [_info(worker, name, settings.gpu_rates) for worker in settings.workers]
+    if not workers:
+        log.warning("no workers: jobs wait until an agent brings some; see `workers:` of fleet.yaml")
+    agent = Agent(name, shared.store, shared.storage, workers, settings.leases)
+    async with _running(agent.run()):
+        yield
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await agent.drain()
+        except TimeoutError:
+            log.warning("still executing after %.0f s of draining: the next start takes it up", DRAIN_S)
+
+
+@asynccontextmanager
+async def _serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_CONNECTIONS_S)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _running(*services: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs them beside the body. The first that fails ends the body, and its failure is raised."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(service) for service in services]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+async def _load_workflows(settings: Settings, registry: Registry) -> None:
+    if settings.workflows is None:
+        return
+    loaded = await registry.load_folder(settings.workflows)
+    for refusal in loaded.refused:
+        log.warning("workflow not registered: %s", refusal.message)
+    log.info("%d workflows from %s", len(loaded.workflows), settings.workflows)
+
+
+def _info(worker: AttachedWorker, agent: str, rates: dict[str, float]) -> WorkerInfo:
+    rate = rates.get(worker.gpu) if worker.gpu else None
+    return WorkerInfo(worker.worker_id, worker.url, worker.pool, agent, gpu=worker.gpu, rate=rate)
+
+
+def _process_name() -> str:
+    """Tells controllers and agents apart, on one machine and on many."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Taken first, so that a second start on the same port disturbs nothing."""
+    host, port = settings.host_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        reasons = {errno.EADDRINUSE: "another process listens there", errno.EADDRNOTAVAIL: "it is no address of ours"}
+        raise InvalidRequest(
+            "cannot_listen",
+            f"cannot listen on {settings.listen} ({reasons.get(error.errno or 0, error.strerror)}): "
+            "stop what is there, or choose another with --port or `listen:`",
+        ) from error
+
+
+def _base_url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

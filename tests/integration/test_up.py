@@ -1,0 +1,217 @@
+"""`comfyfleet up` as a real process: it is killed and started again, and nothing that it answered for is lost.
+
+The ComfyUIs are processes of their own that survive it, as they would on other machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+from redis.asyncio import Redis
+
+from orchestrator.cli.client import FleetClient, Unreachable
+from orchestrator.errors import FleetError
+
+pytestmark = pytest.mark.timeout(180)
+DEADLINE_S = 90.0
+
+
+class Up:
+    """A running `comfyfleet up`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, fleet: FleetClient) -> None:
+        self._process = process
+        self.fleet = fleet
+
+    async def kill(self) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """As an operator does: the exit code."""
+        if self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(DEADLINE_S):
+            return await self._process.wait()
+
+
+class Node:
+    """A folder with a fleet.yaml, in which `up` can be started again and again."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self._folder = folder
+        self._stack = stack
+
+    def configure(self, **settings: Any) -> None:
+        settings = {"data_dir": "data", "workflows": None, "listen": "127.0.0.1:0"} | settings
+        (self._folder / "fleet.yaml").write_text(json.dumps(settings))
+
+    async def up(self, *options: str) -> Up:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "orchestrator", "up", "--config", str(self._folder / "fleet.yaml"), *options,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert process.stdout
+        line = (await process.stdout.readline()).decode()
+        assert line.startswith("ready http://"), f"no ready line but {line!r}, exit {process.returncode}"
+        up = Up(process, await self._stack.enter_async_context(FleetClient(line.split()[1])))
+        self._stack.push_async_callback(up.stop)
+        return up
+
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator[Redis]:
+        async with Redis.from_url(f"unix://{self._folder / 'data/redis/redis.sock'}") as redis:
+            yield redis
+
+
+@pytest.fixture
+async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
+    async with AsyncExitStack() as stack:
+        yield Node(tmp_path_factory.mktemp("up"), stack)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while not await condition():
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"waited {DEADLINE_S:.0f} s in vain for {what}")
+
+
+def picture(seed: int, steps: int) -> Mapping[str, Any]:
+    """A graph that takes `steps` steps of the simulated sampler and paints a picture of its own."""
+
+    def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": class_type, "inputs": inputs}
+
+    return {
+        "1": node("CheckpointLoaderSimple", ckpt_name="v1-5-pruned-emaonly-fp16.safetensors"),
+        "2": node("CLIPTextEncode", clip=["1", 1], text="a lighthouse"),
+        "3": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "4": node(
+            "KSampler", model=["1", 0], positive=["2", 0], negative=["2", 0], latent_image=["3", 0], seed=seed,
+            steps=steps, cfg=7, sampler_name="euler", scheduler="normal", denoise=1,
+        ),
+        "5": node("VAEDecode", samples=["4", 0], vae=["1", 2]),
+        "6": node("SaveImage", images=["5", 0], filename_prefix="lighthouse"),
+    }  # fmt: skip
+
+
+async def submit(fleet: FleetClient, seed: int, steps: int = 2) -> str:
+    return (await fleet.post("/v1/jobs", {"workflow": picture(seed, steps), "retries": 5}))["id"]
+
+
+async def statuses(fleet: FleetClient) -> Counter[str]:
+    page = await fleet.get("/v1/jobs", limit=500)
+    return Counter(job["status"] for job in page["jobs"])
+
+
+async def has(fleet: FleetClient, status: str, count: int) -> bool:
+    return (await statuses(fleet))[status] >= count
+
+
+async def check_committed_once(fleet: FleetClient, job_id: str, folder: Path) -> None:
+    """Succeeded, by exactly one run, with exactly its outputs, whose bytes are those that were committed."""
+    job = await fleet.get(f"/v1/jobs/{job_id}")
+    assert job["status"] == "succeeded", job
+    assert [run["state"] for run in job["runs"]].count("succeeded") == 1, job["runs"]
+    assert len(job["outputs"]) == 1, job["outputs"]
+    [output] = job["outputs"]
+    await fleet.download(output["url"], folder / job_id)
+    content = (folder / job_id).read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert output["hash"] == f"blake3:{blake3(content).hexdigest()}"
+
+
+@pytest.mark.parametrize("redis_too", [False, True], ids=["up", "up-and-its-redis"])
+async def test_no_job_is_lost_when_up_is_killed(node: Node, sim_process, tmp_path: Path, redis_too: bool) -> None:
+    comfyuis = [await sim_process(step_seconds=0.01) for _ in range(2)]
+    node.configure(workers=[{"url": comfyui.url} for comfyui in comfyuis])
+    first = await node.up()
+    jobs = await asyncio.gather(*(submit(first.fleet, seed) for seed in range(200)))
+    await until(lambda: has(first.fleet, "succeeded", 20), "the first jobs to succeed")
+    before = await statuses(first.fleet)
+    assert before["queued"] > 50
+    assert before["running"] > 0
+    if redis_too:
+        async with node.redis() as redis:
+            redis_pid = (await redis.info("server"))["process_id"]
+    await first.kill()
+    if redis_too:
+        os.kill(redis_pid, signal.SIGKILL)
+
+    second = await node.up()
+    await until(lambda: has(second.fleet, "succeeded", len(jobs)), "every job to succeed")
+    assert await statuses(second.fleet) == {"succeeded": len(jobs)}
+    for job_id in jobs:
+        await check_committed_once(second.fleet, job_id, tmp_path)
+    assert await second.stop() == 0
+
+
+async def test_a_run_ends_elsewhere_when_its_comfyui_is_killed(node: Node, sim_process, tmp_path: Path) -> None:
+    comfyuis = {name: await sim_process(step_seconds=0.1) for name in ("left", "right")}
+    node.configure(workers=[{"id": name, "url": comfyui.url} for name, comfyui in comfyuis.items()])
+    up = await node.up()
+    job_id = await submit(up.fleet, seed=1, steps=20)
+    await until(lambda: has(up.fleet, "running", 1), "the job to run")
+    [run] = (await up.fleet.get(f"/v1/jobs/{job_id}"))["runs"]
+    await comfyuis[run["worker"]].kill()
+    await until(lambda: has(up.fleet, "succeeded", 1), "the job to succeed elsewhere")
+    await check_committed_once(up.fleet, job_id, tmp_path)
+    ended = (await up.fleet.get(f"/v1/jobs/{job_id}"))["runs"]
+    assert [run["state"] for run in ended] == ["lost", "succeeded"]
+    assert {run["worker"] for run in ended} == set(comfyuis)
+
+
+async def test_sigterm_finishes_what_executes_and_gives_back_what_waits(
+    node: Node, sim_process, tmp_path: Path
+) -> None:
+    comfyui = await sim_process(step_seconds=0.1)
+    node.configure(workers=[{"url": comfyui.url}])
+    first = await node.up()
+    jobs = [await submit(first.fleet, seed, steps=10) for seed in range(4)]
+    await until(lambda: has(first.fleet, "running", 1), "a job to run")
+    assert await first.stop() == 0
+
+    second = await node.up()
+    counts = await statuses(second.fleet)
+    assert counts["succeeded"] >= 1
+    assert counts["queued"] + counts["running"] >= 1
+    await until(lambda: has(second.fleet, "succeeded", len(jobs)), "the rest to succeed")
+    for job_id in jobs:
+        await check_committed_once(second.fleet, job_id, tmp_path)
+        runs = (await second.fleet.get(f"/v1/jobs/{job_id}"))["runs"]
+        assert {run["state"] for run in runs} <= {"returned", "succeeded"}
+
+
+async def test_simulated_comfyuis_end_with_the_up_that_started_them(node: Node) -> None:
+    node.configure(workers=[])
+    up = await node.up("--simulate", "1")
+    [worker] = (await up.fleet.get("/v1/workers"))["workers"]
+    await up.kill()
+
+    async def gone() -> bool:
+        async with FleetClient(worker["url"]) as comfyui:
+            try:
+                await comfyui.get("/queue")
+            except Unreachable:
+                return True
+            except FleetError as error:
+                pytest.fail(f"{worker['url']} answered {error}")
+        return False
+
+    await until(gone, "the simulated ComfyUI to end")
+    async with node.redis() as redis:
+        await redis.shutdown(nosave=True)
