@@ -1,0 +1,75 @@
+"""Bench: what the runs of one worker share, for as long as its ComfyUI is the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from orchestrator.comfy.client import ComfyClient
+from orchestrator.domain.asset import Asset
+from orchestrator.domain.worker import WorkerInfo
+from orchestrator.errors import WorkerFault
+from orchestrator.graph.catalog import Catalog
+from orchestrator.store.port import RunStore
+from orchestrator.worker.collector import Collector
+from orchestrator.worker.patience import insist
+from orchestrator.worker.residency import InferredResidency
+from orchestrator.worker.staging import Stager
+
+log = logging.getLogger(__name__)
+
+
+class AgentStore(RunStore, Protocol):
+    """What an agent asks of the store."""
+
+    async def asset(self, asset_id: str) -> Asset: ...
+
+
+class End(StrEnum):
+    """Why a worker is not ours any more, or not the same."""
+
+    GONE = "gone"  # its ComfyUI does not answer, or hangs
+    CHANGED = "changed"  # its ComfyUI may be another one
+    SUPERSEDED = "superseded"  # the store gave the worker up, or to another agent
+    DRAINED = "drained"
+
+
+@dataclass(slots=True)
+class Bench:
+    """`client_id` is that of the open websocket, if there is one. `doubted` is set when ComfyUI should be looked at,
+    `finished` holds the runs that its history need not keep, and `end` is told why all this is over, in words."""
+
+    info: WorkerInfo
+    store: AgentStore
+    client: ComfyClient
+    stager: Stager
+    collector: Collector
+    catalog: Catalog
+    residency: InferredResidency
+    doubted: asyncio.Event
+    end: Callable[[End, str], None]
+    client_id: str | None = None
+    finished: list[str] = field(default_factory=list[str])
+
+    def doubt(self) -> None:
+        """ComfyUI did not do its part: look at it right away."""
+        self.doubted.set()
+
+    async def erase_finished(self) -> None:
+        """Takes what is over out of ComfyUI's history, in one request."""
+        done = self.finished[:]
+        if done:
+            await self.client.delete_history(done)
+            del self.finished[: len(done)]
+
+    async def unload(self) -> None:
+        """Empties the worker's memory of models, as soon as nothing executes."""
+        self.residency.clear()
+        try:
+            await insist(self.client.free, self.doubt)
+        except WorkerFault as fault:
+            log.warning("%s: its models could not be unloaded: %s", self.info.id, fault.message)

@@ -1,0 +1,211 @@
+"""Execution: one run on one worker, from its order to its end in the store. `run` tells the story, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from orchestrator.comfy.answers import HistoryEntry
+from orchestrator.comfy.session import Collect, Fail, Rerun, Retry, Session, Verdict, missing_file
+from orchestrator.domain.asset import Output
+from orchestrator.domain.job import JobError
+from orchestrator.domain.run import TERMINAL, RunState
+from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded
+from orchestrator.graph.needs import needs
+from orchestrator.graph.stage import break_cache
+from orchestrator.store.port import Order, Result, RunKey
+from orchestrator.worker.bench import Bench, End
+from orchestrator.worker.collector import Owner
+from orchestrator.worker.leash import Leash, Stop, Stopped
+from orchestrator.worker.outcome import Canceled, Done, Dropped, Failed, Left, Lost, Outcome, job_error
+from orchestrator.worker.patience import insist
+from orchestrator.worker.prompt import Prompt, vanished
+
+log = logging.getLogger(__name__)
+
+HALT_GRACE_S = 15.0  # for a node that ran out of time to come to a point where it can be interrupted
+
+
+class Execution:
+    """`found`: its ComfyUI has the run already, from before this driver. `key` and `job_id` are there once its order
+    is; `announced`: the store knows that it executes."""
+
+    def __init__(self, run_id: str, bench: Bench, found: bool = False) -> None:
+        self.run_id = run_id
+        self.job_id = ""
+        self.key: RunKey | None = None
+        self.announced = False
+        self.leash = Leash()
+        self.prompt = Prompt(run_id, bench, self.leash, found)
+        self._bench = bench
+        self._found = found
+
+    def stop(self, why: Stop, note: str = "") -> None:
+        """Gives it up as soon as that is safe. What has begun is not given back."""
+        if why is Stop.RETURN and (self.leash.why or self.leash.started_at is not None):
+            return
+        self.leash.stop(why, note)
+
+    async def run(self) -> None:
+        """At the end the run is over in the store, or it is not ours any more."""
+        order = await self._claim()
+        if order is None:
+            return
+        self.job_id = order.spec.id
+        self.key = RunKey(self.run_id, order.run.attempt, self._bench.info.id)
+        try:
+            outcome = await self._outcome(order)
+            await self._settle(self.key, outcome)
+        except Superseded:
+            await self.prompt.halt()
+            outcome = Dropped()
+        if isinstance(outcome, Left):
+            return
+        self._bench.finished.append(self.run_id)
+        if isinstance(outcome, Dropped):
+            await self._discard()
+
+    async def _claim(self) -> Order | None:
+        """The order, if it is still for us."""
+        try:
+            order = await insist(lambda: self._bench.store.order(self.run_id))
+        except NotFound:
+            return None
+        ours = order.run.worker == self._bench.info.id and order.run.state in (RunState.ASSIGNED, RunState.RUNNING)
+        return order if ours else None
+
+    async def _outcome(self, order: Order) -> Outcome:
+        try:
+            if order.run.state is RunState.RUNNING and not self._found:
+                raise vanished(self._bench.info.url)
+            return await self._produce(order)
+        except (Permanent, InvalidRequest) as error:
+            await self.prompt.halt()
+            return Failed(job_error(error))
+        except Retryable as error:
+            await self.prompt.halt()
+            return Lost(job_error(error, needs(order.graph, self._bench.catalog)))
+        except Stopped:
+            return await self._give_up(order.spec.timeout_s)
+        except Superseded:
+            raise
+        except Exception as error:  # a surprise in one run must not end the others of its worker
+            log.exception("run %s failed in a way that was not foreseen", self.run_id)
+            await self.prompt.halt()
+            return Lost(JobError("internal", f"comfyfleet failed, not the job: {error!r}; please report this"))
+
+    async def _produce(self, order: Order) -> Outcome:
+        verdict = await self._attempt(order, order.graph)
+        if isinstance(verdict, Rerun):
+            await self.prompt.forget()
+            self._found = False
+            verdict = await self._attempt(order, break_cache(order.graph, self.run_id))
+        return verdict if isinstance(verdict, Done) else self._judge(verdict)
+
+    async def _attempt(self, order: Order, graph: Mapping[str, Any]) -> Done | Verdict:
+        """Executes the graph once, if ComfyUI does not have it already, and collects what it made."""
+        session = self.prompt.session = Session(order.graph, order.spec.outputs)
+        if not self._found:
+            await self._submit(graph)
+        entry = await self.prompt.follow(order.spec.timeout_s, self._announce)
+        verdict = session.conclude(entry)
+        if not isinstance(verdict, Collect):
+            return verdict
+        load_s = self._bench.residency.run(needs(order.graph, self._bench.catalog).models)
+        try:
+            async with self.leash.held():
+                outputs = await self._bench.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
+        except NotFound as error:
+            return missing_file(error.message)
+        return Done(self._result(entry, outputs, load_s))
+
+    async def _submit(self, graph: Mapping[str, Any]) -> None:
+        """Has the run queued on ComfyUI."""
+        try:
+            await self.prompt.post(await self._staged(graph))
+        except Permanent:
+            # ComfyUI may have lost an input that it had.
+            if not self._bench.stager.forget(graph):
+                raise
+            await self.prompt.halt()
+            await self.prompt.post(await self._staged(graph))
+
+    async def _staged(self, graph: Mapping[str, Any]) -> Mapping[str, Any]:
+        async with self.leash.held():
+            return await self._bench.stager.stage(graph, self.run_id)
+
+    async def _announce(self, waited_s: float) -> None:
+        key = self.key
+        assert key is not None
+        await insist(lambda: self._bench.store.start(key, waited_s))
+        self.announced = True
+
+    def _result(self, entry: HistoryEntry, outputs: tuple[Output, ...], load_s: float) -> Result:
+        if entry.started_at is not None and entry.ended_at is not None:
+            execute_s = max(0.0, entry.ended_at - entry.started_at)
+        else:
+            execute_s = monotonic() - (self.leash.started_at or self.prompt.posted_at)
+        rate = self._bench.info.rate
+        cost = None if rate is None else rate * execute_s / 3600
+        return Result(outputs, execute_s, min(load_s, execute_s), cost, self._bench.residency.report())
+
+    def _judge(self, verdict: Verdict) -> Outcome:
+        match verdict:
+            case Fail(error=error) | Rerun(error=error):
+                return Failed(error)
+            case Retry(error=error, unload=unload):
+                return Lost(error, unload=unload)
+            case _ if self.leash.why is Stop.CANCEL:
+                return Canceled()
+            case _:
+                message = f"somebody else interrupted it on {self._bench.info.url}"
+                return Lost(JobError("interrupted", message))
+
+    async def _give_up(self, timeout_s: float) -> Outcome:
+        """What becomes of a run that was stopped, or whose time is up."""
+        why = self.leash.why
+        if not await self.prompt.halt(HALT_GRACE_S + (timeout_s if why else 0.0)):
+            self._bench.end(End.GONE, f"run {self.run_id} does not stop when it is told to: restart its ComfyUI")
+        match self.leash.why:
+            case None:
+                message = f"it executed for longer than its timeout_s of {timeout_s:g}: allow more, or ask for less"
+                return Failed(JobError("timeout", message))
+            case Stop.CANCEL:
+                return Canceled()
+            case Stop.DROP:
+                return Dropped()
+            case Stop.RETURN:
+                return Lost(JobError("returned", "the agent of its worker was stopped"), free=True)
+            case Stop.LOSE:
+                error = JobError("worker_lost", f"its worker went away: {self.leash.note}")
+                return Lost(error, free=not self.prompt.posted)
+            case Stop.LEAVE:
+                return Left()
+
+    async def _settle(self, key: RunKey, outcome: Outcome) -> None:
+        """Tells the store."""
+        store = self._bench.store
+        match outcome:
+            case Done(result=result):
+                await insist(lambda: store.commit(key, result))
+            case Failed(error=error):
+                await insist(lambda: store.fail(key, error))
+            case Lost(error=error, free=free, unload=unload):
+                if unload:
+                    await self._bench.unload()
+                await insist(lambda: store.retry(key, error.message, error=error, free=free))
+            case Canceled():
+                await insist(lambda: store.stopped(key))
+            case Dropped() | Left():
+                pass
+
+    async def _discard(self) -> None:
+        """Deletes what was stored for the run, unless its result is seen, or somebody else is about to commit it."""
+        try:
+            state = (await insist(lambda: self._bench.store.order(self.run_id))).run.state
+        except NotFound:
+            state = None
+        if state is None or (state in TERMINAL and state is not RunState.SUCCEEDED):
+            await self._bench.collector.discard(Owner(self.job_id, self.run_id))

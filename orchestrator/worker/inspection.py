@@ -1,0 +1,62 @@
+"""Inspection: what a ComfyUI is and has, asked once whenever it may be another one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import orjson
+from blake3 import blake3
+
+from orchestrator.comfy.client import ComfyClient
+from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.worker import WorkerInfo
+from orchestrator.errors import WorkerFault
+from orchestrator.graph.catalog import Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """`sizes` are bytes by "folder/name"; `upload_limit` those of one body."""
+
+    info: WorkerInfo
+    object_info: bytes
+    catalog: Catalog
+    sizes: Mapping[str, int]
+    upload_limit: int
+
+    @property
+    def models(self) -> dict[ModelRef, int]:
+        """`sizes` by model."""
+        return {ModelRef(*name.split("/", 1)): size for name, size in self.sizes.items()}
+
+
+async def inspect(client: ComfyClient, info: WorkerInfo) -> Inspection:
+    """Raises WorkerFault when it does not answer as a ComfyUI does."""
+    stats = await client.system_stats()
+    upload_limit = await client.upload_limit()
+    sizes = await client.model_sizes()
+    object_info = await client.object_info()
+    catalog = await asyncio.to_thread(_parse, object_info, info.url)
+    seen = replace(
+        info,
+        comfyui_version=stats.version,
+        device=stats.device,
+        vram_bytes=stats.vram_bytes,
+        ram_bytes=stats.ram_bytes,
+        catalog=blake3(object_info).hexdigest(),
+    )
+    return Inspection(seen, object_info, catalog, sizes, upload_limit)
+
+
+def _parse(object_info: bytes, url: str) -> Catalog:
+    try:
+        document = orjson.loads(object_info)
+    except orjson.JSONDecodeError as error:
+        raise WorkerFault(
+            "comfyui_broken", f"{url}/object_info is not JSON ({error}): a node pack breaks it"
+        ) from error
+    if not isinstance(document, dict) or not document:
+        raise WorkerFault("comfyui_broken", f"{url}/object_info lists no node classes: is the URL right?")
+    return Catalog.parse(document)

@@ -1,0 +1,158 @@
+"""Prompt: one run as its ComfyUI has it, from posting it to how it ended or to the certainty that it does not run.
+
+The websocket says when to look (`hear`), and so does the queue when it was asked for (`seen`); how it ended is read
+from the history alone. Posting is never broken off: whether ComfyUI took it would stay unknown, and it could execute
+after it was declared stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from orchestrator.comfy.answers import HistoryEntry, Queue
+from orchestrator.comfy.protocol import Event
+from orchestrator.comfy.session import Instruction, Session
+from orchestrator.errors import Retryable, WorkerFault
+from orchestrator.worker.bench import Bench
+from orchestrator.worker.leash import Leash
+from orchestrator.worker.patience import delays, insist
+
+HALT_POLL_S = 0.25
+
+
+class Prompt:
+    """`found`: it is in ComfyUI's queue or history already, from before this driver."""
+
+    def __init__(self, run_id: str, bench: Bench, leash: Leash, found: bool) -> None:
+        self.run_id = run_id
+        self.session: Session | None = None
+        self.posted = found  # ComfyUI was given it
+        self.following = False  # ComfyUI has it, and how it ends is not known yet
+        self.posted_as: str | None = None  # the client_id that hears of it
+        self.posted_at = monotonic()
+        self.heard_at = self.posted_at
+        self._bench = bench
+        self._leash = leash
+        self._there = found  # for all we know
+        self._look = found  # it is time to ask for the history
+        self._wake = asyncio.Event()
+
+    def hear(self, event: Event) -> None:
+        """An event of this prompt."""
+        if self.session is None:
+            return
+        self.heard_at = monotonic()
+        instruction = self.session.hear(event)
+        if instruction is Instruction.REPORT_START:
+            self._begin()
+        elif instruction is Instruction.FETCH_HISTORY:
+            self._end()
+
+    def seen(self, queue: Queue) -> None:
+        """ComfyUI's queue, asked for while this was `following`."""
+        self.heard_at = monotonic()
+        if self.run_id in queue.running:
+            self._begin()
+        elif self.run_id not in queue.pending:
+            self._end()
+
+    async def post(self, graph: Mapping[str, Any]) -> None:
+        """Returns when ComfyUI has it. Raises what ComfyClient.prompt raises, and Stopped between two tries."""
+        pauses = delays()
+        while True:
+            self.posted_as = self._bench.client_id
+            self.posted = self._there = True
+            try:
+                await self._bench.client.prompt(graph, self.run_id, self.posted_as)
+                break
+            except WorkerFault as fault:
+                if fault.code == "comfyui_broken":
+                    raise
+                self._bench.doubt()
+            async with self._leash.held():
+                await asyncio.sleep(next(pauses))
+                if await insist(self._is_known, self._bench.doubt):
+                    break
+        self.posted_at = self.heard_at = monotonic()
+
+    async def follow(self, timeout_s: float, on_start: Callable[[float], Awaitable[None]]) -> HistoryEntry:
+        """How it ended, as soon as it did. `on_start` is called once when it executes, with the seconds that it
+        waited for that. Raises Stopped, and Retryable("run_vanished") when ComfyUI does not have it any more."""
+        self.following = True
+        told = False
+        try:
+            async with self._leash.held(timeout_s):
+                while True:
+                    if self._look:
+                        self._look = False
+                        entry = await insist(self._ended, self._bench.doubt)
+                        if entry is not None:
+                            self._there = False
+                            self._leash.begin()
+                            return entry
+                    elif self._leash.started_at is not None and not told:
+                        told = True
+                        await on_start(max(0.0, self._leash.started_at - self.posted_at))
+                    else:
+                        await self._wake.wait()
+                        self._wake.clear()
+        finally:
+            self.following = False
+
+    async def halt(self, patience_s: float = math.inf) -> bool:
+        """Has ComfyUI stop it, and waits until it has; False when that takes too long. Asks again and again: ComfyUI
+        forgets an interrupt that comes as a prompt begins, and obeys only between the steps of a node."""
+        give_up_at = monotonic() + patience_s
+        while self._there and not self._leash.cut:
+            try:
+                await self._bench.client.cancel(self.run_id)
+                self._there = self.run_id in await self._bench.client.queue()
+            except WorkerFault:
+                self._bench.doubt()
+            if self._there:
+                if monotonic() > give_up_at:
+                    return False
+                self._leash.pulled.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._leash.pulled.wait(), HALT_POLL_S)
+        return True
+
+    async def forget(self) -> None:
+        """Makes ComfyUI ready to take it once more."""
+        await insist(lambda: self._bench.client.delete_history([self.run_id]), self._bench.doubt)
+        self._look = False
+
+    def _begin(self) -> None:
+        self._leash.begin()
+        self._wake.set()
+
+    def _end(self) -> None:
+        self._look = True
+        self._wake.set()
+
+    async def _is_known(self) -> bool:
+        """Asked in this order, as it goes from the queue to the history in one step."""
+        client = self._bench.client
+        return self.run_id in await client.queue() or await client.history(self.run_id) is not None
+
+    async def _ended(self) -> HistoryEntry | None:
+        """How it ended; None while ComfyUI has it queued."""
+        client = self._bench.client
+        entry = await client.history(self.run_id)
+        if entry is not None or self.run_id in await client.queue():
+            return entry
+        entry = await client.history(self.run_id)
+        if entry is None:
+            self._there = False
+            raise vanished(client.url)
+        return entry
+
+
+def vanished(url: str) -> Retryable:
+    """For a run that its ComfyUI has neither queued nor in its history."""
+    return Retryable("run_vanished", f"{url} does not know the run any more: its ComfyUI was restarted, or cleared")

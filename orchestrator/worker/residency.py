@@ -1,0 +1,54 @@
+"""What a worker's memory holds, inferred from what it ran, and what loading the rest cost. Pure.
+
+ComfyUI tells nobody which models it has loaded; until something on the worker measures it, this is the best that can
+be said. The tiers and their eviction are the scheduler's own (scheduling/residence.py), so that both sides of the
+fleet think alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.worker import Residency
+from orchestrator.scheduling.models import ModelFile, ModelFiles
+from orchestrator.scheduling.residence import Residence
+
+# Bytes a second until anything is measured: an NVMe disk through safetensors, and PCIe 4.0 x16 from unpinned memory.
+DISK_BYTES_S = 2_000_000_000
+RAM_BYTES_S = 10_000_000_000
+
+
+class InferredResidency:
+    """One worker's, since its ComfyUI was started. Sizes in bytes."""
+
+    def __init__(self, vram_bytes: int | None, ram_bytes: int | None, sizes: Mapping[ModelRef, int]) -> None:
+        self._files = ModelFiles()
+        self._files.learn_sizes(sizes)
+        self._known = sizes.keys()
+        self._limits = vram_bytes, ram_bytes
+        self._residence = Residence(vram_bytes, ram_bytes)
+
+    def run(self, models: Iterable[ModelRef]) -> float:
+        """Takes note that a run used these models; answers the seconds that loading them is thought to have taken."""
+        files = [self._files.file(model) for model in models]
+        seconds = sum(self._load_s(file) for file in files)
+        self._residence.use(files)
+        return seconds
+
+    def clear(self) -> None:
+        """Its models were unloaded."""
+        self._residence = Residence(*self._limits)
+
+    def report(self) -> Residency:
+        """As the store keeps it."""
+        vram = tuple(file.ref for file in self._residence.vram)
+        ram = tuple(file.ref for file in self._residence.ram)
+        sizes = {ref: self._files.file(ref).bytes for ref in (*vram, *ram) if ref in self._known}
+        return Residency(vram, ram, sizes=sizes)
+
+    def _load_s(self, file: ModelFile) -> float:
+        if file in self._residence.vram:
+            return 0.0
+        to_vram = file.bytes / RAM_BYTES_S
+        return to_vram if file in self._residence.ram else to_vram + file.bytes / DISK_BYTES_S

@@ -1,0 +1,267 @@
+"""Tenure: a driver's hold on its worker, from registering it to losing it.
+
+Everything in it is true of one epoch of the worker in the store and of one start of its ComfyUI; when either may have
+changed, the tenure ends and the driver begins another. So a crash of ours, a restart of ComfyUI and a lost connection
+are recovered from on one path: register, adopt the runs that ComfyUI still has, stop those that it should not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+
+from orchestrator.comfy.client import ComfyClient
+from orchestrator.delivery.storage import Storage
+from orchestrator.domain.job import JobError
+from orchestrator.domain.worker import WorkerInfo
+from orchestrator.errors import NotFound, Superseded, WorkerFault
+from orchestrator.settings import LeaseSettings
+from orchestrator.store.port import Duties, Mail, MailKind, RunKey
+from orchestrator.worker.bench import AgentStore, Bench, End
+from orchestrator.worker.collector import Collector
+from orchestrator.worker.execution import Execution
+from orchestrator.worker.inspection import Inspection, inspect
+from orchestrator.worker.leash import Stop
+from orchestrator.worker.patience import insist
+from orchestrator.worker.reporter import Reporter
+from orchestrator.worker.residency import InferredResidency
+from orchestrator.worker.staging import Stager
+from orchestrator.worker.watch import GONE_AFTER_S, RETRY_S, Watch
+
+log = logging.getLogger(__name__)
+
+ERASE_S = 0.5
+ORPHAN_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    why: End
+    note: str
+
+
+class Tenure:
+    """Serves once. `beaten_at`: when the store last said that the worker is ours, by the monotonic clock."""
+
+    def __init__(
+        self, info: WorkerInfo, client: ComfyClient, store: AgentStore, storage: Storage, leases: LeaseSettings
+    ) -> None:
+        self.beaten_at = monotonic()
+        self._info = info
+        self._client = client
+        self._store = store
+        self._storage = storage
+        self._leases = leases
+        self._epoch = 0
+        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._group = asyncio.TaskGroup()
+        self._bench: Bench | None = None  # once what the store has for us is taken up
+        self._executions: dict[str, Execution] = {}
+        self._runs: set[asyncio.Task[None]] = set()
+        self._untouched: set[str] = set()  # runs that are ours in the store, and that nothing here works on
+        self._draining = False
+
+    async def serve(self) -> Ending:
+        """Until something ends it; then nothing here works on a run any more."""
+        duties = await insist(lambda: self._store.register(self._info))
+        self._epoch, self._untouched = duties.epoch, set(duties.runs)
+        async with self._group as group:
+            chores = [group.create_task(self._beat()), group.create_task(self._work(duties))]
+            ending = await self._ending
+            for chore in chores:
+                chore.cancel()
+            await self._wind_up(ending)
+        return ending
+
+    def deliver(self, mail: Mail) -> None:
+        """Mail for this worker. What comes too early, a heartbeat brings again."""
+        if self._bench is None or self._ending.done():
+            return
+        if mail.kind is MailKind.FREE:
+            self._group.create_task(self._bench.unload())
+        elif mail.kind is MailKind.ASSIGN and mail.run_id:
+            self._take(self._bench, mail.run_id)
+        elif mail.kind is MailKind.CANCEL and mail.run_id in self._executions:
+            self._executions[mail.run_id].stop(Stop.CANCEL)
+
+    def drain(self) -> None:
+        """Takes nothing new, gives back what waits, and ends when what executes is done."""
+        self._draining = True
+        for execution in self._executions.values():
+            execution.stop(Stop.RETURN)
+        self._end_if_drained()
+
+    # --- the work ---
+
+    async def _work(self, duties: Duties) -> None:
+        try:
+            inspection = await self._inspect()
+            bench = self._equip(inspection)
+            watch = Watch(bench, self._executions)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(watch.look())
+                group.create_task(watch.listen())
+                group.create_task(Reporter(self._store, self._executions).run())
+                group.create_task(self._erase(bench))
+                await self._adopt(bench, duties)
+                await self._stop_orphans(bench)
+                sizes, document = inspection.sizes, inspection.object_info
+                await insist(lambda: self._store.inspected(inspection.info, self._epoch, document, sizes))
+                log.info("%s: ready (ComfyUI %s)", self._info.id, inspection.info.comfyui_version)
+        except* WorkerFault as faults:
+            self._end(End.GONE, str(faults.exceptions[0]))
+        except* Superseded as taken:
+            self._end(End.SUPERSEDED, str(taken.exceptions[0]))
+
+    async def _inspect(self) -> Inspection:
+        """Raises WorkerFault when ComfyUI does not answer for as long as that is no mere delay."""
+        since = monotonic()
+        while True:
+            try:
+                return await inspect(self._client, self._info)
+            except WorkerFault as fault:
+                if monotonic() - since >= GONE_AFTER_S[fault.code]:
+                    raise
+            await asyncio.sleep(RETRY_S)
+
+    def _equip(self, inspection: Inspection) -> Bench:
+        doubted = asyncio.Event()
+        info = inspection.info
+        return Bench(
+            info=info,
+            store=self._store,
+            client=self._client,
+            stager=Stager(self._client, self._storage, self._store.asset, inspection.upload_limit, doubted.set),
+            collector=Collector(self._client, self._storage, doubted.set),
+            catalog=inspection.catalog,
+            residency=InferredResidency(info.vram_bytes, info.ram_bytes, inspection.models),
+            doubted=doubted,
+            end=self._end,
+        )
+
+    async def _adopt(self, bench: Bench, duties: Duties) -> None:
+        """Takes up what an earlier tenure left."""
+        queue = await insist(self._client.queue, bench.doubt)
+        for run_id in duties.runs:
+            history = partial(self._client.history, run_id)
+            self._take(bench, run_id, found=run_id in queue or await insist(history, bench.doubt) is not None)
+        for run_id in self._executions.keys() & duties.canceling:
+            self._executions[run_id].stop(Stop.CANCEL)
+        self._bench = bench
+
+    async def _stop_orphans(self, bench: Bench) -> None:
+        """Has ComfyUI stop what it still has of ours and should not: runs that went elsewhere since. What others
+        queued there is left alone."""
+        foreign: set[str] = set()
+        while True:
+            queue = await insist(self._client.queue, bench.doubt)
+            orphans = [run for run in queue if run not in self._executions and run not in foreign]
+            for run_id in orphans:
+                if not await self._is_ours(run_id):
+                    foreign.add(run_id)
+                    continue
+                log.info("%s: stopping run %s, which is not ours any more", self._info.id, run_id)
+                await insist(partial(self._client.cancel, run_id), bench.doubt)
+            if foreign.issuperset(orphans):
+                return
+            await asyncio.sleep(ORPHAN_POLL_S)
+
+    async def _is_ours(self, run_id: str) -> bool:
+        try:
+            return (await insist(lambda: self._store.order(run_id))).run.worker == self._info.id
+        except NotFound:
+            return False
+
+    async def _erase(self, bench: Bench) -> None:
+        """Keeps ComfyUI's history short: a batch now and then."""
+        while True:
+            await asyncio.sleep(ERASE_S)
+            await insist(bench.erase_finished, bench.doubt)
+
+    # --- runs ---
+
+    def _take(self, bench: Bench, run_id: str, found: bool = False) -> None:
+        """Sees to a run, unless it is seen to already."""
+        if run_id in self._executions or self._ending.done():
+            return
+        if self._draining:
+            self._untouched.add(run_id)
+            return
+        self._untouched.discard(run_id)
+        execution = self._executions[run_id] = Execution(run_id, bench, found)
+        task = self._group.create_task(self._execute(execution))
+        self._runs.add(task)
+        task.add_done_callback(self._runs.discard)
+
+    async def _execute(self, execution: Execution) -> None:
+        try:
+            await execution.run()
+        finally:
+            del self._executions[execution.run_id]
+        self._end_if_drained()
+
+    async def _beat(self) -> None:
+        """Keeps the lease, and agrees with the store on what there is to do."""
+        while True:
+            await asyncio.sleep(self._leases.heartbeat_s)
+            known = list(self._executions)
+            try:
+                duties = await insist(lambda: self._store.heartbeat(self._info.id, self._epoch))
+            except Superseded as error:
+                return self._end(End.SUPERSEDED, error.message)
+            self.beaten_at = monotonic()
+            if self._bench is not None:
+                self._reconcile(self._bench, duties, known)
+
+    def _reconcile(self, bench: Bench, duties: Duties, known: Iterable[str]) -> None:
+        """`known`: what was worked on when the store was asked; what came since, it may not have told."""
+        for run_id in known:
+            execution = self._executions.get(run_id)
+            if execution is None:
+                continue
+            if run_id in duties.canceling:
+                execution.stop(Stop.CANCEL)
+            elif run_id not in duties.runs:
+                execution.stop(Stop.DROP)
+        for run_id in duties.runs:
+            self._take(bench, run_id)
+
+    # --- the end ---
+
+    def _end(self, why: End, note: str) -> None:
+        if not self._ending.done():
+            self._ending.set_result(Ending(why, note))
+
+    def _end_if_drained(self) -> None:
+        if self._draining and not self._executions:
+            self._end(End.DRAINED, "its agent was stopped")
+
+    async def _wind_up(self, ending: Ending) -> None:
+        """Has every run come to its end. The worker is given up first, so that none of them is sent back to it."""
+        log.info("%s: %s: %s", self._info.id, ending.why, ending.note)
+        leaving = ending.why in (End.CHANGED, End.SUPERSEDED)
+        if not leaving:
+            with suppress(Superseded):
+                await insist(lambda: self._store.lost_worker(self._info.id, self._epoch, ending.note))
+        for execution in self._executions.values():
+            execution.stop(Stop.LEAVE if leaving else Stop.LOSE, ending.note)
+        if self._runs:
+            await asyncio.wait(self._runs)
+        if self._bench is not None and ending.why is not End.GONE:
+            with suppress(WorkerFault):
+                await self._bench.erase_finished()
+        if not leaving:
+            for run_id in self._untouched:
+                await self._give_back(run_id, ending.note)
+
+    async def _give_back(self, run_id: str, note: str) -> None:
+        with suppress(NotFound, Superseded):
+            order = await insist(lambda: self._store.order(run_id))
+            key = RunKey(run_id, order.run.attempt, self._info.id)
+            error = JobError("worker_lost", f"its worker went away: {note}")
+            await insist(lambda: self._store.retry(key, error.message, error=error, free=True))

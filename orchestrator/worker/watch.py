@@ -1,0 +1,117 @@
+"""Watch: listens to one ComfyUI, and finds out when it is gone.
+
+The websocket carries what happens; while it speaks, nothing is asked. Where it is silent, or cannot know (a run posted
+before it was opened), the queue is asked for, which also tells whether ComfyUI answers at all. It is gone when it
+refuses connections for a moment, or does not answer for long: one that loads a model may be slow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic
+
+from orchestrator.comfy.answers import Queue
+from orchestrator.comfy.protocol import Event, Preview, Status
+from orchestrator.comfy.stream import Connected, Disconnected, Stream
+from orchestrator.errors import WorkerFault
+from orchestrator.worker.bench import Bench, End
+from orchestrator.worker.execution import Execution
+
+log = logging.getLogger(__name__)
+
+SILENCE_S = 5.0  # after which a run that executes is looked for
+UNHEARD_S = 1.0  # the same, for one that the websocket cannot tell of
+RETRY_S = 0.3
+GONE_AFTER_S: Mapping[str, float] = {"comfyui_refused": 1.0, "comfyui_broken": 10.0, "comfyui_timeout": 60.0}
+
+
+class Watch:
+    """`executions` are those of the bench, by run id."""
+
+    def __init__(self, bench: Bench, executions: Mapping[str, Execution]) -> None:
+        self._bench = bench
+        self._executions = executions
+        self._connections = 0
+        self._unproven = False  # reconnected, and nothing seen yet that shows it is the same ComfyUI
+        self._failing_since: float | None = None
+
+    async def listen(self) -> None:
+        """Passes the websocket's events on, for ever."""
+        async for event in Stream(self._bench.client.url):
+            match event:
+                case Connected(client_id=client_id):
+                    self._bench.client_id = client_id
+                    self._connections += 1
+                    self._unproven = self._connections > 1
+                    self._bench.doubt()
+                case Disconnected(reason=reason):
+                    self._bench.client_id = None
+                    log.info("%s: websocket lost (%s)", self._bench.info.id, reason)
+                    self._bench.doubt()
+                case Status():
+                    if any(self._unheard(execution) for execution in self._executions.values()):
+                        self._bench.doubt()
+                case _:
+                    self._pass_on(event)
+
+    async def look(self) -> None:
+        """Asks for the queue where the websocket is not enough, until ComfyUI is gone."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._bench.doubted.wait(), UNHEARD_S)
+            if self._bench.doubted.is_set() or self._due():
+                self._bench.doubted.clear()
+                await self._ask()
+
+    def _pass_on(self, event: Event) -> None:
+        prompt_id = getattr(event, "prompt_id", None)
+        if prompt_id is not None:
+            execution = self._executions.get(prompt_id)
+            if execution is not None:
+                execution.prompt.hear(event)
+        elif isinstance(event, Preview):
+            for execution in self._executions.values():
+                if execution.prompt.following and execution.leash.started_at is not None:
+                    execution.prompt.hear(event)
+
+    def _due(self) -> bool:
+        now = monotonic()
+        return self._bench.client_id is None or any(
+            execution.prompt.following
+            and now - execution.prompt.heard_at >= (UNHEARD_S if self._unheard(execution) else SILENCE_S)
+            for execution in self._executions.values()
+        )
+
+    def _unheard(self, execution: Execution) -> bool:
+        prompt = execution.prompt
+        return prompt.following and (prompt.posted_as is None or prompt.posted_as != self._bench.client_id)
+
+    async def _ask(self) -> None:
+        followed = [execution for execution in self._executions.values() if execution.prompt.following]
+        try:
+            queue = await self._bench.client.queue()
+        except WorkerFault as fault:
+            await self._failed(fault)
+            return
+        self._failing_since = None
+        for execution in followed:
+            execution.prompt.seen(queue)
+        if self._unproven:
+            self._unproven = False
+            self._prove(queue, followed)
+
+    def _prove(self, queue: Queue, followed: list[Execution]) -> None:
+        """A ComfyUI that was restarted has forgotten everything, and may offer other nodes and models."""
+        if not any(execution.run_id in queue for execution in followed):
+            self._bench.end(End.CHANGED, "its websocket was lost, and it may have been restarted meanwhile")
+
+    async def _failed(self, fault: WorkerFault) -> None:
+        now = monotonic()
+        self._failing_since = self._failing_since or now
+        if now - self._failing_since >= GONE_AFTER_S[fault.code]:
+            self._bench.end(End.GONE, fault.message)
+        await asyncio.sleep(RETRY_S)
+        self._bench.doubt()
