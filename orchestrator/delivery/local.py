@@ -1,25 +1,21 @@
 """LocalStorage: a folder, on this machine or shared by all of them.
 
 A file is written under `.incoming`, synced, and renamed to its key: a reader sees the whole or nothing, and a crash
-leaves only what lies in `.incoming`, which the next start sweeps. Each process keeps a lock there for as long as it
-lives, so that several can share a folder and none sweeps what another still writes.
+leaves only what lies in `.incoming`, which the next start sweeps. Several processes can share the folder.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import itertools
 import os
-import shutil
 import stat
-import uuid
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from blake3 import blake3
-
+from orchestrator.delivery.incoming import MAX_RACES, Incoming, Part, remove
 from orchestrator.delivery.keys import check_key
 from orchestrator.delivery.storage import Piece, Stored, blocks, pieces
 from orchestrator.delivery.threads import Threads
@@ -33,7 +29,6 @@ THREADS = 8
 RETRY_S = 10.0
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MISPLACED = (NotADirectoryError, IsADirectoryError, FileExistsError)
-_RACES = 8  # how often a folder may be removed between making it and using it
 
 
 class LocalStorage:
@@ -44,7 +39,7 @@ class LocalStorage:
         self._root = root
         self._threads = Threads(THREADS)
         try:
-            self._incoming = _Incoming(root / ".incoming")
+            self._incoming = Incoming(root / ".incoming")
         except OSError as error:
             raise self._explain(error) from error
 
@@ -52,7 +47,7 @@ class LocalStorage:
         target = self._path(key)
         if isinstance(data, bytes):
             return await self._run(self._put_whole, target, data)
-        part = _Part(self._incoming.path())
+        part = Part(self._incoming.path())
         try:
             await self._run(part.open)
             async for block in blocks(data, BLOCK_BYTES):
@@ -86,7 +81,7 @@ class LocalStorage:
     # --- what follows runs in threads ---
 
     def _put_whole(self, target: Path, data: bytes) -> Stored:
-        part = _Part(self._incoming.path())
+        part = Part(self._incoming.path())
         try:
             part.open()
             part.write(data)
@@ -95,16 +90,17 @@ class LocalStorage:
             part.discard()
             raise
 
-    def _publish(self, part: _Part, target: Path) -> Stored:
+    def _publish(self, part: Part, target: Path) -> Stored:
         part.sync()
         for races in itertools.count():
             try:
+                if races:
+                    target.parent.mkdir(parents=True, exist_ok=True)
                 part.path.replace(target)
                 break
-            except FileNotFoundError:  # no such folder yet, or none any more: a delete prunes what it leaves empty
-                if races == _RACES:
+            except (FileNotFoundError, FileExistsError):  # no such folder yet, or a delete prunes it this moment
+                if races == MAX_RACES:
                     raise
-                target.parent.mkdir(parents=True, exist_ok=True)
         _sync_folder(target.parent)
         return Stored(part.size, f"blake3:{part.hasher.hexdigest()}")
 
@@ -121,8 +117,9 @@ class LocalStorage:
     def _remove_folder(self, folder: Path) -> None:
         doomed = self._incoming.path()
         if folder.is_dir():
-            folder.rename(doomed)  # gone at once for everybody, and the sweep's if we crash here
-            shutil.rmtree(doomed)
+            with suppress(FileNotFoundError):  # somebody else is deleting it, too
+                folder.rename(doomed)  # gone at once for everybody, and the sweep's if we crash here
+                remove(doomed)
         self._prune(folder.parent)
 
     def _prune(self, folder: Path) -> None:
@@ -165,105 +162,12 @@ class LocalStorage:
         )
 
 
-class _Part:
-    """A file on its way in; nobody sees it until it is published."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.hasher = blake3()
-        self.size = 0
-        self._descriptor: int | None = None
-
-    def open(self) -> None:
-        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-
-    def write(self, block: bytes) -> None:
-        assert self._descriptor is not None
-        self.hasher.update(block)
-        self.size += len(block)
-        rest = memoryview(block)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-
-    def sync(self) -> None:
-        assert self._descriptor is not None
-        os.fsync(self._descriptor)
-        self._close()
-
-    def discard(self) -> None:
-        self._close()
-        self.path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._descriptor is not None:
-            descriptor, self._descriptor = self._descriptor, None
-            os.close(descriptor)
-
-
-class _Incoming:
-    """Names for what is not a stored file yet, or not any more: `<process>.<n>`, beside the lock `<process>.lock`."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._lock, self._descriptor = self._claim()
-        self._numbers = itertools.count()
-        self._sweep()
-
-    def path(self) -> Path:
-        """A name that nobody else uses."""
-        return self._folder / f"{self._lock.stem}.{next(self._numbers)}"
-
-    def close(self) -> None:
-        self._lock.unlink(missing_ok=True)
-        os.close(self._descriptor)
-
-    def _claim(self) -> tuple[Path, int]:
-        while True:
-            path = self._folder / f"{uuid.uuid4().hex}.lock"
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC)
-            # Between those two lines another process may take it for a dead one's, and remove it.
-            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
-                return path, descriptor
-            os.close(descriptor)
-
-    def _sweep(self) -> None:
-        """Removes what processes left that are no more."""
-        for lock in self._folder.glob("*.lock"):
-            if lock == self._lock:
-                continue
-            try:
-                descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue  # its owner, or another sweep, was quicker
-            try:
-                if _lock(descriptor):
-                    for path in self._folder.glob(f"{lock.stem}.*[0-9]"):
-                        _remove_tree(path)
-                    lock.unlink(missing_ok=True)
-            finally:
-                os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """Takes the lock for as long as the descriptor is open; False when somebody has it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _remove_tree(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _sync_folder(folder: Path) -> None:
     """Makes a rename outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # deleted already, with what was in it
     try:
         os.fsync(descriptor)
     finally:

@@ -61,11 +61,7 @@ class S3Storage:
 
     async def put(self, key: str, data: bytes | AsyncIterator[bytes], content_type: str) -> Stored:
         name = self._name(key)
-        if isinstance(data, bytes):
-            if len(data) <= PART_BYTES:
-                return await self._run(self._put_whole, name, data, content_type)
-            data = _once(data)
-        parts = blocks(data, PART_BYTES)
+        parts = _slices(data) if isinstance(data, bytes) else blocks(data, PART_BYTES)
         first = await anext(parts, b"")
         if len(first) < PART_BYTES:
             return await self._run(self._put_whole, name, first, content_type)
@@ -256,8 +252,9 @@ def _config(*, custom_server: bool) -> Config:
     )
 
 
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+async def _slices(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), PART_BYTES):
+        yield data[start : start + PART_BYTES]
 
 
 def _code(error: ClientError) -> str:

@@ -26,6 +26,7 @@ class Threads:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             await asyncio.wait([future])
+            future.exception()  # taken, as nobody is left to be told
             raise
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from mypy_boto3_s3 import S3Client
 from werkzeug.serving import make_server
 
-from orchestrator.delivery import local, s3
+from orchestrator.delivery import incoming, s3
 from orchestrator.delivery.local import LocalStorage
 from orchestrator.delivery.s3 import S3Storage
 from orchestrator.delivery.storage import Storage, open_storage
@@ -281,13 +281,20 @@ async def test_empty_folders_go_with_their_last_file(folder: LocalStorage, tmp_p
 
 async def test_puts_and_deletes_of_neighbours_do_not_disturb_each_other(folder: LocalStorage):
     async def churn(number: int) -> None:
-        for _ in range(25):
+        for _ in range(20):
             await folder.put(f"assets/ab/{number}", b"x", "text/plain")
             await folder.delete(f"assets/ab/{number}")
+
+    async def clear() -> None:
+        for _ in range(20):
+            await folder.put("assets/ab/c", b"x", "text/plain")
+            await folder.delete_prefix("assets/ab")
 
     async with asyncio.TaskGroup() as group:
         for number in range(6):
             group.create_task(churn(number))
+        group.create_task(clear())
+        group.create_task(clear())
     with pytest.raises(NotFound):
         await folder.size("assets/ab/0")
 
@@ -343,7 +350,7 @@ async def test_a_full_disk_is_said_and_leaves_nothing(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return real(descriptor, data)
 
-    monkeypatch.setattr(local.os, "write", full)
+    monkeypatch.setattr(incoming.os, "write", full)
     for data in (b"x", stream(noise(3 << 20))):
         with pytest.raises(Busy) as refused:
             await folder.put("a", data, "text/plain")

@@ -157,7 +157,9 @@ _SMALL = {kind: picture(kind, 12, 9) for kind in PICTURES}
 @pytest.mark.parametrize("kind", PICTURES)
 def test_a_whole_picture_passes(kind: str):
     assert verify_image(picture(kind), "a") == Media(PICTURES[kind], MediaType.IMAGE, 40, 30)
-    assert verify_image(BytesIO(picture(kind)), "a").width == 40
+    file = BytesIO(picture(kind))
+    assert verify_image(file, "a").width == 40
+    assert not file.closed  # its caller goes on to store it
 
 
 @pytest.mark.parametrize("kind", PICTURES)
