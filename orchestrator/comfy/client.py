@@ -134,7 +134,7 @@ class ComfyClient:
         """The bytes of an output. Raises NotFound("output_missing") when it is not there."""
         query = urlencode({"filename": file.filename, "subfolder": file.subfolder, "type": file.type})
         try:
-            async with self._request("GET", f"/view?{query}", timeout=_TRANSFER) as response:
+            async with self._request("GET", f"/view?{query}", None, _TRANSFER) as response:
                 if response.status in (400, 403, 404):
                     raise NotFound("output_missing", f"{self.url} has no file {file.subfolder}/{file.filename}")
                 if response.status != 200:
@@ -202,12 +202,12 @@ class ComfyClient:
         path: str,
         data: bytes | aiohttp.FormData | None = None,
         *,
-        timeout: aiohttp.ClientTimeout = _QUICK,
-        limit: int = JSON_MAX,
+        timeout: aiohttp.ClientTimeout | None = None,
+        limit: int | None = None,
     ) -> tuple[int, bytes]:
         try:
-            async with self._request(method, path, data, timeout) as response:
-                return response.status, await _read(response, limit)
+            async with self._request(method, path, data, timeout or _QUICK) as response:
+                return response.status, await _read(response, limit or JSON_MAX)
         except (aiohttp.ClientError, OSError) as error:
             raise self._fault(error) from error
 
@@ -215,8 +215,8 @@ class ComfyClient:
         self,
         method: str,
         path: str,
-        data: bytes | aiohttp.FormData | None = None,
-        timeout: aiohttp.ClientTimeout = _QUICK,
+        data: bytes | aiohttp.FormData | None,
+        timeout: aiohttp.ClientTimeout,
     ) -> aiohttp.client._RequestContextManager:
         headers = _JSON if isinstance(data, bytes) else None
         return self._http.request(
