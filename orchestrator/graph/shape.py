@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, cast
 
 Graph: TypeAlias = Mapping[str, Any]
 """ComfyUI's API format: node id -> {"class_type": str, "inputs": {name: value}, "_meta"?: {"title"?: str}}."""
@@ -106,6 +106,8 @@ def unsound(document: Any) -> tuple[str, str] | None:
     Such parts are deep nesting, NaN and infinities, integers beyond 64 bits, text that is not Unicode, and keys that
     are not strings.
     """
+    if _surely_sound(document):
+        return None
     waiting: list[tuple[Any, _Path, int]] = [(document, None, 0)]
     while waiting:
         value, path, depth = waiting.pop()
@@ -121,6 +123,29 @@ def unsound(document: Any) -> tuple[str, str] | None:
             return _pointer_to(path), why
         waiting.extend((child, (path, key), depth + 1) for key, child in children)
     return None
+
+
+def _surely_sound(document: Any) -> bool:
+    """The same, without the places and in a quarter of the time: every submission comes by here. A no may be wrong."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            kind = cast("type[Any]", type(value))
+            if kind is dict:
+                below.extend(value.values())
+                sound = all(type(key) is str and key.isascii() for key in value)
+            elif kind is list:
+                below.extend(value)
+                continue
+            else:
+                sound = (kind is str and value.isascii()) or _why(value) is None
+            if not sound:
+                return False
+        if not below:
+            return True
+        level = below
+    return False
 
 
 _Path: TypeAlias = tuple[Any, str | int] | None  # (the parent's path, key)
