@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.domain.job import JobError
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling import ticket as tickets
 from orchestrator.scheduling.feasible import able, lack
@@ -72,12 +73,9 @@ def _error(group: Group, workers: list[WorkerView]) -> JobError:
     """Tells what is missing on the worker that comes closest, and what to do about it."""
     lacks = {view.id: lack(group, view.offer) for view in workers if view.offer is not None}
     closest, least = min(lacks.items(), key=lambda item: (len(item[1].classes) + len(item[1].models), item[0]))
-    cures: list[str] = []
-    if least.models:
-        places = ", ".join(f"models/{ref.folder}/{ref.name}" for ref in least.models)
-        cures.append(f"put {places} into ComfyUI's folder")
+    cures = [f"put {ref.name} into {_place(ref)} of its ComfyUI" for ref in least.models]
     if least.classes:
-        cures.append(f"install the custom nodes that have {', '.join(least.classes)}")
+        cures.append(f"install the custom nodes that bring {', '.join(least.classes)}")
     return JobError(
         "no_capable_worker",
         f"no worker of pool {group.pool} can run this graph; {closest} comes closest: {' and '.join(cures)}, "
@@ -93,3 +91,7 @@ def _error(group: Group, workers: list[WorkerView]) -> JobError:
             },
         },
     )
+
+
+def _place(ref: ModelRef) -> str:
+    return f"models/{ref.folder}" if ref.folder != "unknown" else "the folder that its loader lists"

@@ -39,22 +39,11 @@ class Learned:
         return self._load.get(worker, 1.0)
 
     def ran(self, profile: str, gpu: str, worker: str, expected_load_s: float, load_s: float, execute_s: float) -> None:
-        """A run took `execute_s` in all, of which the worker thinks that `load_s` went into loading.
-
-        Where nothing had to be loaded the whole is execution. Where something had, what goes beyond the profile's
-        execution was loading, once the profile is known; until then the worker's guess has to do.
-        """
-        if expected_load_s <= 0:
-            self._executed(profile, gpu, execute_s)
-        elif self._runs(profile) < SETTLED:
-            self._executed(profile, gpu, execute_s - load_s)
-        else:
-            self._loaded(worker, expected_load_s, execute_s - self.execute_s(profile, gpu))
+        """A run took `execute_s` in all, and `load_s` of them went into loading, says the worker."""
+        self._executed(profile, gpu, execute_s - load_s)
+        if expected_load_s > 0 and load_s > 0:  # else residency was misjudged, which says nothing about pace
+            self._load[worker] = self.load_pace(worker) * _clipped(load_s / expected_load_s) ** PACE_WEIGHT
         self.changed = True
-
-    def _runs(self, profile: str) -> int:
-        known = self._execute.get(profile)
-        return known[1] if known else 0
 
     def _executed(self, profile: str, gpu: str, seconds: float) -> None:
         seconds = max(seconds, SHORTEST_S)
@@ -70,11 +59,6 @@ class Learned:
                 self._gpu[gpu] = pace * ratio**GPU_WEIGHT
         if len(self._execute) > PROFILES:
             del self._execute[next(iter(self._execute))]
-
-    def _loaded(self, worker: str, expected_s: float, seconds: float) -> None:
-        """Where it took no time at all, the file was there already: residency was misjudged, not the worker's pace."""
-        if seconds > 0:
-            self._load[worker] = self.load_pace(worker) * _clipped(seconds / expected_s) ** PACE_WEIGHT
 
     def dump(self) -> bytes:
         """All of it, for `load`; `changed` is taken back."""

@@ -50,9 +50,10 @@ class Residence:
                 came = True
                 ram.pop(file, None)
         vram.update(wanted)
-        if came:
+        sinking = _oldest_beyond(vram, self.vram_bytes, wanted)
+        if came or sinking:
             self.moved = True
-            for file in _oldest_beyond(vram, self.vram_bytes, wanted):
+            for file in sinking:
                 del vram[file]
                 ram[file] = None
             for file in _oldest_beyond(ram, self.ram_bytes, {}):

@@ -1,0 +1,61 @@
+"""Workers, runs and offers in one line each."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from orchestrator.domain.needs import ModelRef, Needs
+from orchestrator.domain.run import QueueEntry
+from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
+from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.models import Offer
+from orchestrator.scheduling.policy import Placement, Plan, decide
+
+GB = 1_000_000_000
+
+
+def run_id(number: int) -> str:
+    return str(UUID(int=number))
+
+
+def checkpoint(name: str) -> ModelRef:
+    return ModelRef("checkpoints", name)
+
+
+def offer(*models: str, classes: tuple[str, ...] = ("Sampler",), size: int = 6 * GB) -> Offer:
+    refs = frozenset(map(checkpoint, models))
+    return Offer(frozenset(classes), refs, frozenset({"checkpoints"}), dict.fromkeys(refs, size))
+
+
+def entry(
+    number: int, *models: str, at: float = 0.0, pool: str = "default", priority: str = "normal", attempt: int = 1,
+    profile: str = "flow@1", avoid: tuple[str, ...] = (), classes: tuple[str, ...] = ("Sampler",),
+) -> QueueEntry:  # fmt: skip
+    needs = Needs(classes, tuple(map(checkpoint, models)))
+    return QueueEntry(run_id(number), f"job-{number}", attempt, pool, priority, at, profile, needs, avoid)
+
+
+def worker(
+    name: str, *, state: WorkerState = WorkerState.READY, pool: str = "default", vram: tuple[str, ...] = (),
+    ram: tuple[str, ...] = (), gpu: str | None = None, note: str | None = None,
+) -> Worker:  # fmt: skip
+    info = WorkerInfo(name, "http://gpu", pool, "agent", gpu=gpu, vram_bytes=10 * GB, ram_bytes=64 * GB)
+    residency = Residency(tuple(map(checkpoint, vram)), tuple(map(checkpoint, ram)))
+    return Worker(info, state, 1, 0.0, residency=residency, note=note)
+
+
+def learn(index: Index, profile: str, seconds: float) -> None:
+    """The profile takes so long, and that is well known."""
+    for _ in range(10):
+        index.learned.ran(profile, "", "some-worker", 0.0, 0.0, seconds)
+
+
+def placed(plan: Plan) -> dict[str, str]:
+    """Run id -> worker."""
+    return {placement.run_id: placement.worker for placement in plan.placements}
+
+
+def one(index: Index, now: float = 0.0) -> Placement:
+    """The only placement of the next plan."""
+    (placement,) = decide(index, now).placements
+    return placement

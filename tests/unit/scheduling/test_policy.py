@@ -1,0 +1,261 @@
+"""What decide() chooses, case by case, and how it says why. What must always hold is in test_machine.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.worker import WorkerState
+from orchestrator.scheduling.fleet import COVER_S, LEAD_S, MAX_HELD
+from orchestrator.scheduling.index import DOUBT_S, Index
+from orchestrator.scheduling.policy import AT_ONCE, Rules, decide
+from tests.unit.scheduling.builders import entry, learn, offer, one, placed, run_id, worker
+
+ALL = offer("a", "b", "c")
+
+
+def fleet(*workers: str, **residents: str) -> Index:
+    """Idle workers; `w1="a"` says that w1 holds a."""
+    index = Index()
+    for name in (*workers, *residents):
+        index.worker(worker(name, vram=(residents[name],) if name in residents else ()), ALL, 0.0)
+    return index
+
+
+def test_nothing_to_do_and_nothing_to_wait_for() -> None:
+    plan = decide(fleet("w1"), 0.0)
+    assert (plan.placements, plan.refusals) == ((), ())
+
+
+def test_the_worker_that_holds_the_model_gets_the_run() -> None:
+    index = fleet("w1", "w2", w3="a", w4="b")
+    index.queued(entry(1, "a"), 0.0)
+    assert one(index).worker == "w3"
+
+
+def test_ram_is_better_than_disk() -> None:
+    index = fleet("w1")
+    index.worker(worker("w2", ram=("a",)), ALL, 0.0)
+    index.queued(entry(1, "a"), 0.0)
+    assert one(index).worker == "w2"
+
+
+def test_an_empty_worker_is_loaded_before_one_that_would_lose_something() -> None:
+    index = fleet("w2", w1="b")
+    index.queued(entry(1, "a"), 0.0)
+    assert one(index).worker == "w2"
+
+
+def test_oldest_runs_choose_first_when_workers_are_plenty() -> None:
+    index = fleet("w1", "w2", "w3")
+    index.queued(entry(2, "b", at=2.0), 0.0)
+    index.queued(entry(1, "a", at=1.0), 0.0)
+    assert [placement.run_id for placement in decide(index, 0.0).placements] == [run_id(1), run_id(2)]
+
+
+def test_workers_choose_what_they_hold_when_runs_are_plenty() -> None:
+    index = fleet(w1="a", w2="b")
+    for number, model in enumerate(("b", "a", "c"), 1):
+        index.queued(entry(number, model, at=float(number)), 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(1): "w2", run_id(2): "w1"}
+
+
+def test_a_run_is_overtaken_only_by_runs_that_came_within_the_horizon() -> None:
+    for later_s, first in ((29.0, 2), (31.0, 1)):
+        index = fleet(w1="a")
+        index.queued(entry(1, "b", at=100.0), 0.0)
+        index.queued(entry(2, "a", at=100.0 + later_s), 0.0)
+        assert one(index).run_id == run_id(first)
+
+
+def test_the_horizon_and_the_width_of_the_look_are_the_operators() -> None:
+    index = fleet(w1="a")
+    index.queued(entry(1, "b", at=100.0), 0.0)
+    index.queued(entry(2, "a", at=105.0), 0.0)
+    assert placed(decide(index, 0.0, Rules(overtake_s=1.0, heads=1))) == {run_id(1): "w1"}
+
+
+def test_high_goes_before_normal_and_normal_before_low() -> None:
+    index = fleet("w1")
+    for number, priority in enumerate(("low", "normal", "high"), 1):
+        index.queued(entry(number, at=float(number), priority=priority), 0.0)
+    order: list[str] = []
+    for now in range(3):
+        order.append(one(index, float(now)).run_id)
+        index.ended(order[-1], None, float(now))
+    assert order == [run_id(3), run_id(2), run_id(1)]
+
+
+def test_a_worker_gets_its_next_run_shortly_before_it_needs_it() -> None:
+    index = fleet("w1")
+    learn(index, "flow@1", 10.0)
+    for number in (1, 2, 3):
+        index.queued(entry(number, at=float(number)), 0.0)
+    assert one(index).run_id == run_id(1)
+    index.started(run_id(1), "w1", 1.0)
+    assert not decide(index, 11.0 - LEAD_S - 0.01).placements
+    assert index.agenda.next_at == 11.0 - LEAD_S
+    assert one(index, 11.0 - LEAD_S).run_id == run_id(2)
+    assert not decide(index, 11.0).placements
+    index.started(run_id(2), "w1", 11.5)  # the first one has executed, its outputs are under way
+    assert not decide(index, 11.5).placements
+    index.ended(run_id(1), None, 12.0)
+    assert not decide(index, 12.0).placements
+    assert one(index, 20.0).run_id == run_id(3)
+
+
+def test_short_runs_come_in_such_number_that_they_cover_the_reaction_time() -> None:
+    for seconds, expected in ((COVER_S / 10, 12), (1e-4, MAX_HELD)):
+        index = fleet("w1")
+        learn(index, "flow@1", seconds)
+        for number in range(1, 200):
+            index.queued(entry(number, at=float(number)), 0.0)
+        assert len(decide(index, 0.0).placements) == pytest.approx(expected, abs=1)
+
+
+def test_a_run_waits_for_the_warm_worker_that_is_done_sooner_than_a_cold_one_has_loaded() -> None:
+    index = fleet("cold", warm="a")
+    learn(index, "flow@1", 3.0)  # loading takes 3.3 s
+    index.queued(entry(1, "a", at=1.0), 0.0)
+    assert one(index).worker == "warm"
+    index.queued(entry(2, "a", at=2.0), 0.0)
+    plan = decide(index, 0.5)
+    assert not plan.placements
+    assert one(index, 3.0 - LEAD_S).worker == "warm"
+
+
+def test_it_does_not_wait_for_one_that_is_busy_for_longer() -> None:
+    index = fleet("cold", warm="a")
+    learn(index, "flow@1", 30.0)
+    index.queued(entry(1, "a", at=1.0), 0.0)
+    index.queued(entry(2, "a", at=2.0), 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(1): "warm", run_id(2): "cold"}
+
+
+def test_it_does_not_wait_for_longer_than_loading_would_have_taken() -> None:
+    index = fleet("cold", warm="a")
+    learn(index, "flow@1", 3.0)
+    index.queued(entry(1, "a", at=1.0), 0.0)
+    index.queued(entry(2, "a", at=2.0), 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(1): "warm"}
+    index.started(run_id(1), "warm", 0.0)
+    plan = decide(index, 0.9)
+    assert not plan.placements
+    index.queued(entry(3, "b", classes=("Sampler",)), 0.9)  # something else to do meanwhile
+    assert placed(decide(index, 0.9)) == {run_id(3): "cold"}
+
+
+def test_it_stops_waiting_when_the_warm_worker_goes_away() -> None:
+    index = fleet("cold", warm="a")
+    learn(index, "flow@1", 3.0)
+    index.queued(entry(1, "a", at=1.0), 0.0)
+    index.queued(entry(2, "a", at=2.0), 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(1): "warm"}
+    index.worker(worker("warm", state=WorkerState.DRAINING), ALL, 0.1)
+    assert placed(decide(index, 0.1)) == {run_id(2): "cold"}
+
+
+def test_a_backlog_that_the_holders_will_not_drain_soon_is_worth_a_load() -> None:
+    index = fleet("cold", warm="a")
+    learn(index, "flow@1", 1.0)
+    for number in range(1, 10):
+        index.queued(entry(number, "a", at=float(number)), 0.0)
+    assert set(placed(decide(index, 0.0)).values()) == {"warm", "cold"}
+
+
+def test_a_retry_goes_elsewhere_and_does_not_block_those_behind_it() -> None:
+    index = fleet(w1="a", w2="a")
+    learn(index, "flow@1", 100.0)
+    index.queued(entry(1, at=0.0), 0.0)
+    assert one(index).worker == "w1"
+    index.queued(entry(2, "a", at=1.0, avoid=("w2",)), 0.0)
+    index.queued(entry(3, "a", at=2.0), 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(3): "w2"}
+
+
+def test_what_the_store_did_not_assign_is_left_alone_until_the_feed_tells_which_of_the_two_had_changed() -> None:
+    index = fleet("w1")
+    index.queued(entry(1, at=1.0), 0.0)
+    index.queued(entry(2, at=2.0), 0.0)
+    assert one(index).run_id == run_id(1)
+    index.not_assigned(run_id(1), 0.0)
+    plan = decide(index, 0.0)
+    assert (plan.placements, plan.wake_at) == ((), DOUBT_S)
+    index.gone(run_id(1), 0.1)  # it was the run, so the worker is as good as before
+    assert one(index, 0.1).run_id == run_id(2)
+
+
+def test_without_an_answer_both_are_tried_again() -> None:
+    index = fleet("w1")
+    index.queued(entry(1), 0.0)
+    one(index)
+    index.not_assigned(run_id(1), 0.0)
+    assert not decide(index, DOUBT_S / 2).placements
+    assert one(index, DOUBT_S).run_id == run_id(1)
+
+
+def test_a_plan_is_bounded_and_the_rest_follows_at_once() -> None:
+    index = fleet(*(f"w{n:03}" for n in range(AT_ONCE + 10)))
+    for number in range(1, AT_ONCE + 20):
+        index.queued(entry(number, at=float(number)), 0.0)
+    plan = decide(index, 5.0)
+    assert (len(plan.placements), plan.wake_at) == (AT_ONCE, 5.0)
+    assert len(decide(index, 5.0).placements) == 10
+
+
+def test_reasons_tell_the_seconds_the_runners_up_and_who_was_refused() -> None:
+    index = fleet("cold", warm="a")
+    index.worker(worker("drained", state=WorkerState.DRAINING), ALL, 0.0)
+    learn(index, "flow@1", 4.0)
+    index.queued(entry(1, "a"), 0.0)
+    assert one(index).reasons == {
+        "why": "is free and has nothing to load: done soonest of the workers looked at",
+        "wait_s": 0.0, "load_s": 0.0, "execute_s": 4.0, "finish_s": 4.0,
+        "resident": ["checkpoints/a"], "loads": [],
+        "considered": [{"worker": "cold", "wait_s": 0.0, "load_s": 3.3, "execute_s": 4.0, "finish_s": 7.3}],
+        "refused": {"drained": "is draining"},
+    }  # fmt: skip
+
+
+def test_reasons_say_what_has_to_be_loaded() -> None:
+    index = fleet("w1")
+    learn(index, "flow@1", 4.0)
+    index.queued(entry(1, "a"), 0.0)
+    reasons = one(index).reasons
+    assert reasons["why"] == "is free and loads 1 file in 3.3 s; no other worker of the pool can take it"
+    assert reasons["loads"] == ["checkpoints/a"]
+
+
+def test_reasons_stay_small_in_a_large_fleet() -> None:
+    index = fleet(*(f"w{n}" for n in range(300)))
+    models = tuple(f"m{n}" for n in range(40))
+    index.worker(worker("large"), offer(*models), 0.0)
+    index.queued(entry(1, *models), 0.0)
+    assert len(str(one(index).reasons)) < 2000
+
+
+def test_a_gpu_kind_that_is_faster_is_preferred_once_that_is_known() -> None:
+    index = Index()
+    for name, gpu in (("slow", "t4"), ("fast", "h100")):
+        index.worker(worker(name, gpu=gpu), ALL, 0.0)
+    for _ in range(300):
+        index.learned.ran("flow@1", "t4", "slow", 0.0, 0.0, 12.0)
+        index.learned.ran("flow@1", "h100", "fast", 0.0, 0.0, 4.0)
+    index.queued(entry(1), 0.0)
+    assert one(index).worker == "fast"
+
+
+def test_pools_are_apart() -> None:
+    index = Index()
+    index.worker(worker("w1", pool="one"), ALL, 0.0)
+    index.worker(worker("w2", pool="two"), ALL, 0.0)
+    index.queued(entry(1, pool="two"), 0.0)
+    index.queued(entry(2, pool="three"), 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(1): "w2"}
+
+
+def test_a_worker_that_moves_to_another_pool_serves_that_one() -> None:
+    index = fleet("w1")
+    index.queued(entry(1, pool="two"), 0.0)
+    assert not decide(index, 0.0).placements
+    index.worker(worker("w1", pool="two"), ALL, 1.0)
+    assert placed(decide(index, 1.0)) == {run_id(1): "w1"}

@@ -1,0 +1,89 @@
+"""What a worker is thought to hold, and what loading that costs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.worker import Residency
+from orchestrator.scheduling.cost import load_s
+from orchestrator.scheduling.fleet import WorkerView
+from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, PRIOR_BYTES, RAM_BYTES_S, ModelFile, ModelFiles
+from orchestrator.scheduling.residence import Residence
+from tests.unit.scheduling.builders import GB, checkpoint, entry, offer, one, run_id, worker
+
+
+def file(name: str, size: int) -> ModelFile:
+    made = ModelFile(checkpoint(name))
+    made.bytes = size
+    return made
+
+
+def test_what_is_used_last_stays_and_the_rest_sinks_to_ram_and_then_to_nothing() -> None:
+    residence = Residence(int(11 * GB / 0.9), int(8 * GB / 0.7))
+    a, b, c, d = (file(name, 5 * GB) for name in "abcd")
+    residence.use([a])
+    residence.use([b])
+    residence.use([a])
+    residence.use([c])
+    assert (list(residence.vram), list(residence.ram)) == ([a, c], [b])
+    residence.use([d])
+    assert (list(residence.vram), list(residence.ram)) == ([c, d], [a])
+    residence.use([a])
+    assert (list(residence.vram), list(residence.ram)) == ([d, a], [c])
+
+
+def test_a_set_that_is_too_large_is_held_all_the_same() -> None:
+    residence = Residence(GB, GB)
+    large = file("large", 50 * GB)
+    residence.use([large])
+    assert list(residence.vram) == [large]
+
+
+@given(st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=3, unique=True), max_size=30))
+def test_tiers_are_disjoint_within_bounds_and_hold_what_was_used_last(uses: list[list[int]]) -> None:
+    files = [file(str(n), (n + 1) * GB) for n in range(8)]
+    residence = Residence(int(12 * GB / 0.9), int(20 * GB / 0.7))
+    for use in uses:
+        wanted = [files[n] for n in use]
+        predicted = residence.pushed_out_by(wanted)
+        before = set(residence.vram)
+        residence.use(wanted)
+        assert set(wanted) <= residence.vram.keys()
+        assert before - residence.vram.keys() == set(predicted)
+        assert not residence.vram.keys() & residence.ram.keys()
+        assert sum(held.bytes for held in residence.vram) <= max(residence.vram_bytes, sum(f.bytes for f in wanted))
+        assert sum(held.bytes for held in residence.ram) <= residence.ram_bytes
+
+
+def test_loading_costs_by_bytes_and_by_tier() -> None:
+    view = WorkerView(worker("w").info)
+    vram, ram, disk = file("vram", 6 * GB), file("ram", 6 * GB), file("disk", 6 * GB)
+    view.residence.report([vram], [ram])
+    assert load_s(view, [vram]) == 0
+    assert load_s(view, [ram]) == pytest.approx(FIXED_S + 6 * GB / RAM_BYTES_S)
+    assert load_s(view, [vram, ram, disk]) == pytest.approx(2 * FIXED_S + 6 * GB / RAM_BYTES_S + 6 * GB / DISK_BYTES_S)
+
+
+def test_sizes_are_those_that_were_told_else_what_is_common_in_the_folder() -> None:
+    files = ModelFiles()
+    assert files.file(ModelRef("loras", "x")).bytes == PRIOR_BYTES["loras"]
+    files.learn_sizes({ModelRef("loras", "x"): 123, ModelRef("loras", "y"): 0})
+    assert files.file(ModelRef("loras", "x")).bytes == 123
+    assert files.file(ModelRef("loras", "y")).bytes == PRIOR_BYTES["loras"]
+
+
+def test_a_report_replaces_what_was_thought_but_for_what_the_assigned_runs_will_load() -> None:
+    index = Index()
+    index.worker(worker("w"), offer("a", "b", size=5 * GB), 0.0)
+    index.queued(entry(1, "a"), 0.0)
+    assert one(index).worker == "w"
+    index.worker(worker("w", vram=("b",)), None, 1.0)  # read again before the run has loaded anything
+    view = index.pools["default"].fleet.workers["w"]
+    assert [str(held) for held in view.residence.vram] == ["checkpoints/a"]
+    assert [str(held) for held in view.residence.ram] == ["checkpoints/b"]
+    index.ended(run_id(1), Residency((checkpoint("a"),)), 9.0)
+    assert [str(held) for held in view.residence.files()] == ["checkpoints/a"]
