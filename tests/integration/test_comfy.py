@@ -103,6 +103,11 @@ async def test_cancel_stops_that_prompt_and_no_other(sim_comfyui: StartSim, vers
     async with ComfyClient(sim.url) as client:
         for seed, run_id in enumerate((running, waiting, last)):
             await client.prompt(sampled(500 if run_id == running else 2, seed), run_id, None)
+
+        async def begun() -> bool:
+            return running in (await client.queue()).running
+
+        await eventually(begun, "the first to run")
         await client.cancel(waiting)
         await client.cancel("unknown")
         queue = await client.queue()
