@@ -13,7 +13,7 @@ from orchestrator.cli.options import AsJson
 
 
 def bench(as_json: AsJson = False) -> None:
-    """Measure this machine against the targets: about two minutes, best on an idle machine."""
+    """Measure this machine against the targets: about three minutes, best on an idle machine."""
     figures = asyncio.run(_measure())
     if as_json:
         emit_json([{**asdict(figure), "met": figure.met} for figure in figures])
@@ -24,11 +24,11 @@ def bench(as_json: AsJson = False) -> None:
 
 async def _measure() -> list[Figure]:
     from orchestrator.cli.bench.fleet import ground
-    from orchestrator.cli.bench.measures import MEASURES
+    from orchestrator.cli.bench.measures import available
 
     figures: list[Figure] = []
     async with ground() as place:
-        for measure in MEASURES:
+        for measure in available():
             err.print(f"measuring {measure.__name__.replace('_', ' ')}", style="dim")
             figures.append(await measure(place))
     return figures

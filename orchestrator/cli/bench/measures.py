@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -14,14 +15,17 @@ from typing import Any
 
 import orjson
 
+import orchestrator
 from orchestrator.cli.bench.figures import Figure, percentile
 from orchestrator.cli.bench.fleet import Fleet, Ground, load, until
 from orchestrator.cli.bench.load import FRESH
 from orchestrator.cli.bench.workload import SMALL, TRIVIAL
 from orchestrator.cli.children import Child, child, simulated_comfyuis
 from orchestrator.comfy.client import ComfyClient
+from orchestrator.errors import FleetError
 
 CONNECTIONS = 32
+DECISION = Path(orchestrator.__file__).parent.parent / "tests" / "bench" / "decision.py"
 Measure = Callable[[Ground], Awaitable[Figure]]
 
 
@@ -33,11 +37,12 @@ async def submits(ground: Ground) -> Figure:
         await fleet.client.post("/v1/workers/comfyui-0/drain")
         url = f"{fleet.client.url}/v1/workflows/ten-nodes/jobs"
         await load(url, body, warm_up, CONNECTIONS)
+        before = fleet.cpu_s()
         result = await load(url, body, count, CONNECTIONS)
-    how = (
-        f"{count} jobs of 10 nodes through /v1 over {CONNECTIONS} connections, appendfsync always, load from elsewhere"
-    )
-    return Figure("durable submits", count / result["seconds"], "/s", 1500, "at least", how)
+        used = (fleet.cpu_s() - before) / count * 1000
+    how = f"{count} jobs of 10 nodes through /v1, {CONNECTIONS} connections, appendfsync always, load from elsewhere"
+    detail = f"{used:.2f} ms of CPU each, controller and Redis"
+    return Figure("durable submits", count / result["seconds"], "/s", 1500, "at least", how, detail)
 
 
 async def cpu_per_job(ground: Ground) -> Figure:
@@ -104,7 +109,26 @@ async def submit_to_running(ground: Ground) -> Figure:
     return Figure("submit to running, p50", percentile(waits, 0.5), "ms", 15.0, "at most", how, detail)
 
 
-MEASURES: Sequence[Measure] = (submits, cpu_per_job, saturation, idle_gap, submit_to_running)
+async def decision(ground: Ground) -> Figure:
+    """The script of the scheduling package's own bench, in a process of its own."""
+    workers, queued = 1000, 1_000_000
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(DECISION), "--workers", str(workers), "--queued", str(queued), "--json",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    printed, _ = await process.communicate()
+    if process.returncode:
+        raise FleetError("bench_failed", f"{DECISION} ended with {process.returncode}; see above")
+    found = orjson.loads(printed)
+    how = f"{workers:,} workers, {queued:,} queued runs, 1,000 sets of models; CPU time of decide() for each placement"
+    detail = f"p50 {found['p50_us']:.0f} us, {found['bytes_per_run']:.0f} bytes of index a queued run"
+    return Figure("decision, p99", found["p99_us"], "us", 50.0, "at most", how, detail)
+
+
+def available() -> Sequence[Measure]:
+    """The decision bench is not part of the package: it is there in a checkout of the repository."""
+    always = (submits, cpu_per_job, saturation, idle_gap, submit_to_running)
+    return (*always, decision) if DECISION.exists() else always
 
 
 async def _through(fleet: Fleet, graph: Mapping[str, Any], count: int, done: int) -> float:
