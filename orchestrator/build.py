@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -85,11 +87,26 @@ async def agent(settings: Settings, stop: asyncio.Event) -> None:
 
 @asynccontextmanager
 async def _embedded_redis(settings: Settings) -> AsyncIterator[str]:
-    server = await EmbeddedRedis.start(settings.data_dir)
-    try:
-        yield server.url
-    finally:
-        await server.stop()
+    with _only_user(settings.data_dir):
+        server = await EmbeddedRedis.start(settings.data_dir)
+        try:
+            yield server.url
+        finally:
+            await server.stop()
+
+
+@contextmanager
+def _only_user(data_dir: Path) -> Iterator[None]:
+    """Two with one data_dir would share its Redis, and the first to end would take it away from the other."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "up.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
+        except BlockingIOError:
+            raise InvalidRequest(
+                "data_dir_in_use", f"another comfyfleet up uses {data_dir}: stop it, or set another data_dir"
+            ) from None
+        yield
 
 
 @asynccontextmanager

@@ -137,4 +137,4 @@ async def _print_residency(fleet: FleetClient) -> None:
     for worker in (await fleet.get("/v1/residency"))["workers"]:
         names = ", ".join(model["name"] for model in worker["vram"]) or "no model"
         out.print(f"{worker['worker']} holds {names}")
-    out.print(f"the pictures are in {OUTPUT}/")
+    out.print(f"the pictures are in {OUTPUT}/, painted by the simulator from prompt and seed: no model ran")

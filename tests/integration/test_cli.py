@@ -45,10 +45,15 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fleet")
-    config = folder / "fleet.yaml"
-    config.write_text(json.dumps({"workflows": str(ROOT / "workflows"), "data_dir": str(folder / "data")}))
+    file = folder / "fleet.yaml"
+    file.write_text(json.dumps({"workflows": str(ROOT / "workflows"), "data_dir": str(folder / "data")}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def fleet(config: Path) -> Iterator[str]:
     process, url = start("up", "--config", str(config), "--simulate", "2", "--port", "0")
     yield url
     assert stop(process) == 0
@@ -229,6 +234,11 @@ def test_up_says_that_its_port_is_taken(run, fleet: str) -> None:
     said = one_line(run("up", "--port", fleet.rpartition(":")[2], code=2))
     assert "another process listens there" in said
     assert "--port" in said
+
+
+def test_up_says_that_its_data_dir_is_taken(run, config: Path) -> None:
+    said = one_line(run("up", "--config", str(config), "--port", "0", code=2))
+    assert f"another comfyfleet up uses {config.parent / 'data'}" in said
 
 
 def test_a_role_of_its_own_wants_a_redis_of_its_own(run) -> None:

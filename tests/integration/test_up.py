@@ -38,8 +38,12 @@ class Up:
         self._process.kill()
         await self._process.wait()
 
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
     async def stop(self) -> int:
-        """As an operator does: the exit code."""
+        """As an init system does: the exit code."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(DEADLINE_S):
@@ -194,6 +198,21 @@ async def test_sigterm_finishes_what_executes_and_gives_back_what_waits(
         await check_committed_once(second.fleet, job_id, tmp_path)
         runs = (await second.fleet.get(f"/v1/jobs/{job_id}"))["runs"]
         assert {run["state"] for run in runs} <= {"returned", "succeeded"}
+
+
+async def test_a_second_signal_stops_at_once_and_loses_nothing(node: Node, sim_process, tmp_path: Path) -> None:
+    comfyui = await sim_process(step_seconds=0.2)
+    node.configure(workers=[{"url": comfyui.url}])
+    first = await node.up()
+    job_id = await submit(first.fleet, seed=1, steps=30)
+    await until(lambda: has(first.fleet, "running", 1), "the job to run")
+    first.interrupt()
+    assert await first.stop() == 130
+
+    second = await node.up()
+    assert (await statuses(second.fleet))["succeeded"] == 0
+    await until(lambda: has(second.fleet, "succeeded", 1), "the job to succeed")
+    await check_committed_once(second.fleet, job_id, tmp_path)
 
 
 async def test_simulated_comfyuis_end_with_the_up_that_started_them(node: Node) -> None:
