@@ -6,18 +6,18 @@ when some worker could have what it names. Which worker really has it, `lacks` s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
 
 from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.graph.loaders import is_model_name
-from orchestrator.graph.shape import is_object
+from orchestrator.graph.shape import Graph, is_object
 from orchestrator.graph.specs import Branch, ClassSpec, Compiler, Inputs, InputSpec, Kind, Options, SlotType
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Catalog:
     """Node classes by name."""
 
@@ -28,6 +28,9 @@ class Catalog:
         """From the decoded answer of /object_info. What it says in no known way takes anything."""
         compiler = Compiler()
         return cls({name: compiler.compile(name, info) for name, info in object_info.items() if is_object(info)})
+
+    def __repr__(self) -> str:
+        return f"Catalog({len(self.classes)} classes)"
 
     @cached_property
     def models(self) -> frozenset[ModelRef]:
@@ -44,6 +47,17 @@ class Catalog:
     def folders(self) -> frozenset[str]:
         """The model folders whose files are known, be they empty."""
         return frozenset(spec.folder for spec in self._combos() if spec.folder)
+
+    def output_nodes(self, graph: Graph, wanted: Sequence[str] = ()) -> list[str]:
+        """Ids of the graph's output nodes: those among `wanted`, or all of them when it is empty."""
+        known = self.classes
+        return [
+            node_id
+            for node_id, node in graph.items()
+            if (spec := known.get(node["class_type"])) is not None
+            and spec.output_node
+            and (not wanted or node_id in wanted)
+        ]
 
     def lacks(self, needs: Needs) -> Needs:
         """What of `needs` is not here; empty when a graph with these needs could run."""

@@ -15,13 +15,11 @@ from typing import Any
 from orchestrator.domain.workflow import ParamKind
 from orchestrator.graph.catalog import Catalog
 from orchestrator.graph.loaders import is_model_name, known_folder
-from orchestrator.graph.params import SEED_INPUTS
+from orchestrator.graph.params import DIALECT, MAX_SEED, SEED_INPUTS
 from orchestrator.graph.prompts import Polarity, prompts
 from orchestrator.graph.shape import Graph, is_link, label, reachable, title
 from orchestrator.graph.specs import InputSpec, Kind
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_MAX_SEED = (1 << 53) - 1
 _MAX_OPTIONS = 200  # a longer list belongs to a catalog, not into a schema
 
 # Input -> (param, JSON type, least, greatest). The bounds keep a stray request from costing hours; its author may widen
@@ -53,16 +51,34 @@ _FILES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Place:
+    """An input that holds a value, and what the catalog knows of it."""
+
+    graph: Graph
+    node_id: str
+    name: str
+    value: Any
+    spec: InputSpec | None
+
+    @property
+    def class_type(self) -> str:
+        return self.graph[self.node_id]["class_type"]
+
+    @property
+    def siblings(self) -> Mapping[str, Any]:
+        return self.graph[self.node_id]["inputs"]
+
+
 @dataclass
 class _Param:
-    """A param in the making. `same` tells which inputs belong together."""
+    """A param in the making. Places whose params have the same base and hold the `same` belong together."""
 
     base: str
     same: Any
     schema: dict[str, Any]
     kind: ParamKind = ParamKind.VALUE
-    required: bool = False
-    places: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    places: list[_Place] = field(default_factory=list[_Place])
 
 
 def draft(
@@ -72,16 +88,15 @@ def draft(
 
     With a catalog, values are offered as workers have them, and nodes that no output hangs on are left alone.
     """
-    named = _named(graph, catalog, _merged(_found(graph, catalog)))
-    properties = {param: _described(graph, each) for param, each in named.items()}
+    named = _named(catalog, _merged(_found(graph, catalog)))
     schema: dict[str, Any] = {
-        "$schema": _DIALECT,
+        "$schema": DIALECT,
         "title": f"{name}.params",
         "type": "object",
-        "properties": properties,
+        "properties": {param: _described(each) for param, each in named.items()},
     }
-    if required := [param for param, each in named.items() if each.required]:
-        schema["required"] = required
+    if files := [param for param, each in named.items() if each.kind is not ParamKind.VALUE]:
+        schema["required"] = files
     registration = {
         "name": name,
         "description": "",
@@ -96,118 +111,106 @@ def draft(
 
 
 def _found(graph: Graph, catalog: Catalog | None) -> Iterator[_Param]:
-    """Every input worth a param, the ones that callers set most first."""
-    executing = _executing(graph, catalog)
-    for (node_id, name), polarity in prompts(graph).items():
-        if node_id in executing:
+    """A param for every input worth one, those that callers set most first."""
+    places = list(_places(graph, catalog))
+    held = {(place.node_id, place.name): place for place in places}
+    for where, polarity in prompts(graph).items():
+        if where in held:
             base = "prompt" if polarity is Polarity.POSITIVE else "negative"
-            value = graph[node_id]["inputs"][name]
-            yield _Param(base, value, {"type": "string", "default": value}, places=[(node_id, name)])
+            value = held[where].value
+            yield _Param(base, value, {"type": "string", "default": value}, places=[held[where]])
     for finder in (_file, _seed, _setting, _choice, _model):
-        for node_id in graph:
-            if node_id in executing:
-                specs = _specs(graph[node_id], catalog)
-                for name, value in graph[node_id]["inputs"].items():
-                    if not is_link(value) and (param := finder(graph, node_id, name, specs.get(name))):
-                        param.places.append((node_id, name))
-                        yield param
+        for place in places:
+            if param := finder(place):
+                param.places.append(place)
+                yield param
 
 
-def _executing(graph: Graph, catalog: Catalog | None) -> set[str]:
-    if catalog is None:
-        return set(graph)
-    known = catalog.classes
-    return reachable(
-        graph, [i for i, node in graph.items() if (spec := known.get(node["class_type"])) and spec.output_node]
-    )
+def _places(graph: Graph, catalog: Catalog | None) -> Iterator[_Place]:
+    executing = set(graph) if catalog is None else reachable(graph, catalog.output_nodes(graph))
+    for node_id, node in graph.items():
+        known = catalog.classes.get(node["class_type"]) if catalog else None
+        specs: Mapping[str, InputSpec] = known.inputs.given(node["inputs"]).specs if known else {}
+        for name, value in node["inputs"].items() if node_id in executing else ():
+            if not is_link(value):
+                yield _Place(graph, node_id, name, value, specs.get(name))
 
 
-def _specs(node: Mapping[str, Any], catalog: Catalog | None) -> Mapping[str, InputSpec]:
-    spec = catalog.classes.get(node["class_type"]) if catalog else None
-    return spec.inputs.given(node["inputs"]).specs if spec else {}
-
-
-def _file(graph: Graph, node_id: str, name: str, spec: InputSpec | None) -> _Param | None:
-    node = graph[node_id]
-    kind = _FILES.get((node["class_type"], name))
-    if kind is None and (spec is None or spec.kind is not Kind.FILE):
+def _file(place: _Place) -> _Param | None:
+    kind = _FILES.get((place.class_type, place.name))
+    if kind is None and (place.spec is None or place.spec.kind is not Kind.FILE):
         return None
     kind = kind or ParamKind.FILE
-    if kind is ParamKind.IMAGE and _gives_only(graph, node_id, slot=1):
+    if kind is ParamKind.IMAGE and _gives_only(place, slot=1):
         kind = ParamKind.MASK
     said = {"type": "string", "description": f"Id of an uploaded {kind} (POST /v1/assets)"}
-    return _Param(kind.value, (node_id, name), said, kind, required=True)
+    return _Param(kind.value, (place.node_id, place.name), said, kind)
 
 
-def _seed(graph: Graph, node_id: str, name: str, spec: InputSpec | None) -> _Param | None:
-    value = graph[node_id]["inputs"][name]
-    if name not in SEED_INPUTS or not isinstance(value, int):
+def _seed(place: _Place) -> _Param | None:
+    if place.name not in SEED_INPUTS or not isinstance(place.value, int):
         return None
-    high = _MAX_SEED if spec is None or spec.high is None else min(_MAX_SEED, int(spec.high))
+    high = MAX_SEED if place.spec is None or place.spec.high is None else min(MAX_SEED, int(place.spec.high))
+    said = {"type": "integer", "minimum": 0, "maximum": high, "description": "Drawn when left out"}
+    return _Param("seed", place.value, said)
+
+
+def _setting(place: _Place) -> _Param | None:
+    value = place.value
+    if place.name not in _SETTINGS or isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if place.name in _SIZES and not place.siblings.keys() >= {"width", "height", "batch_size"}:
+        return None  # the size of something else than what is made
+    base, kind, low, high = _SETTINGS[place.name]
+    if kind == "integer" and not isinstance(value, int):
+        return None
+    if place.spec is not None:
+        low = low if place.spec.low is None else max(low, place.spec.low)
+        high = high if place.spec.high is None else min(high, place.spec.high)
     return _Param(
-        "seed", value, {"type": "integer", "minimum": 0, "maximum": high, "description": "Drawn when left out"}
+        base, value, {"type": kind, "minimum": min(low, value), "maximum": max(high, value), "default": value}
     )
 
 
-def _setting(graph: Graph, node_id: str, name: str, spec: InputSpec | None) -> _Param | None:
-    inputs = graph[node_id]["inputs"]
-    value = inputs[name]
-    if name not in _SETTINGS or isinstance(value, bool) or not isinstance(value, int | float):
+def _choice(place: _Place) -> _Param | None:
+    if place.name not in _CHOICES or not isinstance(place.value, str):
         return None
-    if name in _SIZES and not {"width", "height", "batch_size"} <= inputs.keys():
-        return None  # the size of something else than what is made
-    base, kind, low, high = _SETTINGS[name]
-    if kind == "integer" and not isinstance(value, int):
+    return _Param(_CHOICES[place.name], place.value, _one_of(place))
+
+
+def _model(place: _Place) -> _Param | None:
+    folder = place.spec.folder if place.spec else known_folder(place.class_type, place.name)
+    if folder not in _MODELS or not is_model_name(folder, place.value):
         return None
-    if spec is not None:
-        low, high = max(low, spec.low or low), min(high, spec.high or high)
-    said = {"type": kind, "minimum": min(low, value), "maximum": max(high, value), "default": value}
-    return _Param(base, value, said)
+    return _Param(_MODELS[folder], place.value, _one_of(place))
 
 
-def _choice(graph: Graph, node_id: str, name: str, spec: InputSpec | None) -> _Param | None:
-    value = graph[node_id]["inputs"][name]
-    if name not in _CHOICES or not isinstance(value, str):
-        return None
-    return _Param(_CHOICES[name], value, _one_of(value, spec))
-
-
-def _model(graph: Graph, node_id: str, name: str, spec: InputSpec | None) -> _Param | None:
-    value = graph[node_id]["inputs"][name]
-    folder = spec.folder if spec else known_folder(graph[node_id]["class_type"], name)
-    if folder not in _MODELS or not is_model_name(folder, value):
-        return None
-    return _Param(_MODELS[folder], value, _one_of(value, spec))
-
-
-def _one_of(value: str, spec: InputSpec | None) -> dict[str, Any]:
-    options = list(spec.options.values) if spec and spec.options else []
+def _one_of(place: _Place) -> dict[str, Any]:
+    value, options = place.value, list(place.spec.options.values) if place.spec and place.spec.options else []
     if not 0 < len(options) <= _MAX_OPTIONS:
         return {"type": "string", "default": value}
     return {"type": "string", "enum": options if value in options else [value, *options], "default": value}
 
 
-def _gives_only(graph: Graph, node_id: str, slot: int) -> bool:
-    used = {
-        value[1]
-        for node in graph.values()
-        for value in node["inputs"].values()
-        if is_link(value) and value[0] == node_id
-    }
-    return used == {slot}
+def _gives_only(place: _Place, slot: int) -> bool:
+    """Whether that output of the node is the only one that is used."""
+    values = (value for node in place.graph.values() for value in node["inputs"].values())
+    return {value[1] for value in values if is_link(value) and value[0] == place.node_id} == {slot}
 
 
 def _merged(found: Iterator[_Param]) -> list[_Param]:
-    """One param for inputs that mean the same and hold the same; an input belongs to the first that claims it."""
+    """One param for places that mean the same and hold the same; a place belongs to the first param that claims it."""
     params: dict[tuple[str, Any], _Param] = {}
     taken: set[tuple[str, str]] = set()
     for param in found:
-        if param.places[0] not in taken:
-            taken.update(param.places)
-            same = params.setdefault((param.base, param.same), param)
-            if same is not param:
-                same.places.extend(param.places)
-                same.schema |= _narrower(same.schema, param.schema)
+        where = (param.places[0].node_id, param.places[0].name)
+        if where in taken:
+            continue
+        taken.add(where)
+        same = params.setdefault((param.base, param.same), param)
+        if same is not param:
+            same.places.extend(param.places)
+            same.schema |= _narrower(same.schema, param.schema)
     return list(params.values())
 
 
@@ -222,10 +225,10 @@ def _narrower(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any
     return narrow
 
 
-def _named(graph: Graph, catalog: Catalog | None, params: list[_Param]) -> dict[str, _Param]:
+def _named(catalog: Catalog | None, params: list[_Param]) -> dict[str, _Param]:
     named: dict[str, _Param] = {}
     for param in params:
-        own = _own_title(graph, param.places[0][0], catalog)
+        own = _own_title(param.places[0], catalog)
         named[next(name for name in _names(param, own) if name not in named)] = param
     return named
 
@@ -240,13 +243,12 @@ def _names(param: _Param, own: str | None) -> Iterator[str]:
     yield from (f"{param.base}_{number}" for number in itertools.count(2))
 
 
-def _own_title(graph: Graph, node_id: str, catalog: Catalog | None) -> str | None:
+def _own_title(place: _Place, catalog: Catalog | None) -> str | None:
     """The title that somebody gave the node, as part of a name; None for the one that every such node has."""
-    node = graph[node_id]
-    given = title(node) or ""
-    spec = catalog.classes.get(node["class_type"]) if catalog else None
-    plain, usual = _squeezed(given), _squeezed(node["class_type"])
-    if (spec and given == spec.title) or plain.startswith(usual) or usual.startswith(plain):
+    given = title(place.graph[place.node_id]) or ""
+    known = catalog.classes.get(place.class_type) if catalog else None
+    plain, usual = _squeezed(given), _squeezed(place.class_type)
+    if (known and given == known.title) or plain.startswith(usual) or usual.startswith(plain):
         return None
     return re.sub(r"[^a-z0-9]+", "_", given.lower()).strip("_")[:40].strip("_") or None
 
@@ -255,14 +257,12 @@ def _squeezed(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
-def _described(graph: Graph, param: _Param) -> dict[str, Any]:
-    places = [f"{name} of {label(graph, node_id)}" for node_id, name in param.places]
+def _described(param: _Param) -> dict[str, Any]:
+    places = [f"{place.name} of {label(place.graph, place.node_id)}" for place in param.places]
     return {"description": ", ".join(places), **param.schema}
 
 
 def _binding(param: _Param) -> Any:
-    places = [f"{node_id}.{name}" for node_id, name in param.places]
+    places = [f"{place.node_id}.{place.name}" for place in param.places]
     named: str | list[str] = places[0] if len(places) == 1 else places
-    if param.kind is ParamKind.VALUE:
-        return named
-    return {"input" if len(places) == 1 else "inputs": named, "kind": param.kind.value}
+    return named if param.kind is ParamKind.VALUE else {"input": named, "kind": param.kind.value}

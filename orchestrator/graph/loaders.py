@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 UNKNOWN_FOLDER = "unknown"
@@ -77,6 +78,7 @@ def is_model_name(folder: str, name: Any) -> bool:
     return looks_like_model(name)
 
 
+@lru_cache(maxsize=4096)
 def known_folder(class_type: str, input_name: str) -> str | None:
     """The folder that an input's class or name tells; None when they tell nothing."""
     return _BY_CLASS.get((class_type, input_name)) or _BY_INPUT.get(_WITHOUT_ROLE.sub("", input_name.lower(), count=1))

@@ -49,15 +49,7 @@ def embeddings(text: str) -> list[str]:
 def _executing(graph: Graph, catalog: Catalog | None, outputs: Sequence[str]) -> set[str]:
     if catalog is None:
         return reachable(graph, outputs) if outputs else set(graph)
-    known = catalog.classes
-    roots = [
-        node_id
-        for node_id, node in graph.items()
-        if (spec := known.get(node["class_type"])) is not None
-        and spec.output_node
-        and (not outputs or node_id in outputs)
-    ]
-    return reachable(graph, roots)
+    return reachable(graph, catalog.output_nodes(graph, outputs))
 
 
 def _models(node: Mapping[str, Any], catalog: Catalog | None) -> Iterator[ModelRef]:
@@ -69,13 +61,14 @@ def _models(node: Mapping[str, Any], catalog: Catalog | None) -> Iterator[ModelR
             continue
         if is_object(value) and "__value__" in value:
             value = value["__value__"]
+        if is_object(value):
+            yield from _row(class_type, value, catalog)
+            continue
+        folder = _folder(class_type, name, specs.get(name), value, catalog)
         for given in _strings(value):
             yield from (ModelRef(EMBEDDINGS, each) for each in embeddings(given))
-        folder = _folder(class_type, name, specs.get(name), value, catalog)
-        if folder is not None:
-            yield from (ModelRef(folder, each) for each in _strings(value) if is_model_name(folder, each))
-        elif is_object(value) and value.get("on") is not False:  # one row of a custom node's list of LoRAs
-            yield from _row(class_type, value, catalog)
+            if folder is not None and is_model_name(folder, given):
+                yield ModelRef(folder, given)
 
 
 def _folder(class_type: str, name: str, spec: InputSpec | None, value: Any, catalog: Catalog | None) -> str | None:
@@ -89,7 +82,8 @@ def _folder(class_type: str, name: str, spec: InputSpec | None, value: Any, cata
 
 
 def _row(class_type: str, value: Mapping[str, Any], catalog: Catalog | None) -> Iterator[ModelRef]:
-    for key, inner in value.items():
+    """Models in one row of a custom node's list, such as {"on": true, "lora": NAME, "strength": 1}."""
+    for key, inner in value.items() if value.get("on") is not False else ():
         folder = _folder(class_type, key, None, inner, catalog)
         if folder is not None and is_model_name(folder, inner):
             yield ModelRef(folder, inner)

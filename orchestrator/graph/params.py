@@ -25,9 +25,9 @@ from orchestrator.graph.explain import explain
 from orchestrator.graph.shape import is_list, is_object, kind_of, pointer, show, unsound
 
 SEED_INPUTS = frozenset({"seed", "noise_seed"})
-_MAX_SEED = (1 << 53) - 1  # what every JSON reader keeps exact; ComfyUI takes 64 bits
+MAX_SEED = (1 << 53) - 1  # what every JSON reader keeps exact; ComfyUI takes 64 bits
 _MAX_ERRORS = 20
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _APPLICATORS = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
 _NO_DEFAULT = object()
 
@@ -140,8 +140,8 @@ def _checked(schema: object) -> Mapping[str, Any]:
         raise _invalid(f"a params schema must be an object, not {kind_of(schema)}")
     if found := unsound(schema):
         raise InvalidRequest("invalid_schema", f"params{found[0]}: {found[1]}", pointer=found[0])
-    if str(schema.get("$schema", _DIALECT)).rstrip("#") != _DIALECT:
-        raise _invalid(f'write "$schema": "{_DIALECT}", or leave it out', "$schema")
+    if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:
+        raise _invalid(f'write "$schema": "{DIALECT}", or leave it out', "$schema")
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
@@ -220,7 +220,7 @@ def _span(said: Mapping[str, Any]) -> tuple[int, int] | None:
     if said.get("type") != "integer" or not {"default", "enum", "const", "multipleOf"}.isdisjoint(said):
         return None
     low = max(0, said.get("minimum", 0), said.get("exclusiveMinimum", -1) + 1)
-    high = min(_MAX_SEED, said.get("maximum", _MAX_SEED), said.get("exclusiveMaximum", _MAX_SEED + 1) - 1)
+    high = min(MAX_SEED, said.get("maximum", MAX_SEED), said.get("exclusiveMaximum", MAX_SEED + 1) - 1)
     return (math.ceil(low), math.floor(high)) if math.ceil(low) <= math.floor(high) else None
 
 

@@ -102,12 +102,7 @@ class _Check:
 
     def roots(self, outputs: Sequence[str]) -> list[str]:
         """The output nodes that are wanted."""
-        known = self.catalog.classes
-        found = [
-            node_id
-            for node_id, node in self.graph.items()
-            if (spec := known.get(node["class_type"])) is not None and spec.output_node
-        ]
+        known, found = self.catalog.classes, self.catalog.output_nodes(self.graph)
         for position, node_id in enumerate(outputs):
             if node_id not in self.graph:
                 self._refuse_output(position, f"there is no node {show(node_id)} in the graph", found)
@@ -158,7 +153,7 @@ class _Check:
         """Raises what was collected, in the order of the graph's nodes."""
         if cycle := find_cycle(edges):
             way = " -> ".join(label(self.graph, node_id) for node_id in cycle[:10])
-            self._at_node(cycle[0], "dependency_cycle", f"hangs on itself: {way}", cycle=cycle)
+            self._at_node(cycle[0], "dependency_cycle", f"hangs on itself: {way}", cycle=cycle[:MAX_PROBLEMS])
         if self.problems:
             order = {node_id: position for position, node_id in enumerate(self.graph)}
             refuse(sorted(self.problems, key=lambda problem: order.get(problem.node_id or "", -1)))

@@ -17,7 +17,7 @@ from orchestrator.graph.specs import InputSpec, Kind, Options, SlotType
 
 _MATCH = "COMFY_MATCHTYPE_V3"  # stands for whatever is linked to it
 _SHOWN = 12
-_WIDE = 300  # options beyond which likeness is looked for among those that share a part of the name alone
+_WIDE = 300  # options beyond which likeness is looked for only among those that share a part of the name
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,18 @@ def nearest(value: Any, options: Sequence[Any], count: int = 3) -> list[Any]:
         return list(options[:count])
     names = [option for option in options if isinstance(option, str)]
     if len(names) > _WIDE:
-        stem = value.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()
-        names = [name for name in names if stem[:4] in name.lower() or stem[-4:] in name.lower()][:_WIDE]
+        names = _sharing(value, names)
     folded = {name.lower(): name for name in reversed(names)}
     return [folded[name] for name in difflib.get_close_matches(value[:256].lower(), folded, n=count, cutoff=0.5)]
+
+
+def _sharing(value: str, names: list[str]) -> list[str]:
+    """The names that have as much as possible of the value's own name in them."""
+    stem = value.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0].lower()[:256]
+    for part in (stem, stem[:8], stem[-8:], stem[:4], stem[-4:]):
+        if found := [name for name in names if part in name.lower()]:
+            return found[:_WIDE]
+    return []
 
 
 def _asset_fault(spec: InputSpec, value: Mapping[str, Any]) -> Fault | None:
