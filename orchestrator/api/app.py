@@ -29,7 +29,7 @@ def create_app(
     table = routes(services, limits, metrics)
     for route in table:
         app.router.add_route(route.method, route.path, serve(route))
-        if route.method == "GET":
+        if route.method == "GET" and not route.streams:
             app.router.add_route("HEAD", route.path, serve(route))
     add_docs(app, table)
     return app

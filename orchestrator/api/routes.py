@@ -16,8 +16,9 @@ from multidict import MultiMapping
 
 from orchestrator.controller import strict_json
 from orchestrator.controller.requests import Request, conform
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, NotFound
 
+_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _BRACKETED = re.compile(r"([a-z_]+)\[(.*)\]")
 
 
@@ -45,6 +46,11 @@ class Route:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])  # request headers it looks at: name -> meaning
     upload: str | None = None  # name of the file field of a multipart body
 
+    @property
+    def streams(self) -> bool:
+        """Whether it answers for as long as something happens."""
+        return any(each.media == "text/event-stream" for each in self.answers.values())
+
 
 def serve(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """The route as aiohttp calls it."""
@@ -60,6 +66,15 @@ def serve(route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]
         return await route.handler(request, *parsed)
 
     return handle
+
+
+def id_of(request: web.Request, kind: str, place: str = "id") -> str:
+    """The id of a `kind` of thing in the path. Raises NotFound for what is none: keys of the store are made of ids, so
+    that nothing else may get there."""
+    found = request.match_info[place]
+    if not _ID.fullmatch(found):
+        raise NotFound(f"{kind}_not_found", f"there is no {kind} {found[:80]!r}")
+    return found
 
 
 async def _json(request: web.Request) -> Any:

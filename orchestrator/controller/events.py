@@ -1,8 +1,9 @@
 """EventHub: one live subscription of the controller, fanned out to everybody who watches a job here.
 
-The store's stream of a job's events is the truth. What arrives live goes through a small mailbox of each watcher; a
-watcher that falls behind loses its mailbox, not its events: it reads the store again after the last event it saw. So
-nobody is dropped, nobody sees an event twice or not at all, and memory stays bounded. Previews are live only.
+The store's stream of a job's events is the truth, and what arrives live is a hint. Each watcher has a small mailbox;
+one that falls behind loses its mailbox, not its events, as it reads the store again after the last event it saw. It
+does so too when nothing has arrived for a while, should a hint be lost. So nobody is dropped, nobody sees an event
+twice or not at all, and memory stays bounded. Previews are live only.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.store.port import JobStore, Watch
 
 MAILBOX = 256  # events that wait for one watcher
+RECHECK_S = 10.0
 _EVENT_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _Order = tuple[int, int]
 _START: _Order = (0, 0)
 
 
 class EventHub:
-    """Watchers see what is live only while `run` runs."""
+    """Watchers are told at once while `run` runs."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
@@ -60,7 +62,7 @@ class EventHub:
             arrived: list[Event] | None = None
             while not mailbox.closed:
                 ended = False
-                if arrived is None:  # at first, and after falling behind
+                if arrived is None:  # at first, after falling behind, and after a silence
                     arrived, ended = await self._kept(job_id, last)
                 for event in arrived:
                     if event.id is not None:
@@ -131,8 +133,12 @@ class _Mailbox:
         self._arrival.set()
 
     async def take(self) -> list[Event] | None:
-        """Waits for events; None: some were lost, look into the store."""
-        await self._arrival.wait()
+        """Waits for events; None: look into the store, as some were lost, or none came for RECHECK_S."""
+        try:
+            async with asyncio.timeout(RECHECK_S):
+                await self._arrival.wait()
+        except TimeoutError:
+            return None
         self._arrival.clear()
         events, behind = self._events, self._behind
         self._events, self._behind = [], False

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, web
 from blake3 import blake3
 
 from orchestrator.api.errors import answer
 from orchestrator.api.files import StoredFile, send
-from orchestrator.api.routes import Answer, Route
+from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.views.assets import AssetView, asset_view
 from orchestrator.delivery.keys import asset_key
 from orchestrator.delivery.media import HEAD_BYTES, Media, inspect, verify_image
 from orchestrator.domain.asset import Asset, MediaType, asset_id
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import Busy, InvalidRequest
 
 FIELD = "file"
 CHUNK_BYTES = 1 << 18
@@ -65,10 +66,14 @@ class AssetRoutes:
     async def upload(self, request: web.Request) -> web.StreamResponse:
         if (request.content_length or 0) > self._max_bytes + _ENVELOPE_BYTES:
             raise self._too_large()
-        part = await _file_part(request)
+        envelope, part = await _opened(request)
         name = _tame(part.filename)
         with await asyncio.to_thread(tempfile.TemporaryFile) as spool:
-            size, digest = await self._take(part, spool)
+            with _readable():
+                size, digest = await self._take(part, spool)
+                await envelope.next()  # fails unless the file ended with its boundary
+                if part.headers.get("Content-Length", str(size)) != str(size):
+                    raise ValueError("the file is shorter than its Content-Length")
             media = await self._verified(spool, name, part.headers.get("Content-Type", ""))
             key = asset_key(digest)
             stored = await self._storage.put(key, _chunks(spool), media.content_type)
@@ -78,10 +83,10 @@ class AssetRoutes:
         return answer(asset_view(await self._store.put_asset(asset)), 201)
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        return answer(asset_view(await self._store.asset(request.match_info["id"])))
+        return answer(asset_view(await self._store.asset(id_of(request, "asset"))))
 
     async def content(self, request: web.Request) -> web.StreamResponse:
-        asset = await self._store.asset(request.match_info["id"])
+        asset = await self._store.asset(id_of(request, "asset"))
         file = StoredFile(asset_key(asset.hash), asset.size_bytes, asset.content_type, asset.name, asset.hash)
         return await send(request, self._storage, file)
 
@@ -94,7 +99,7 @@ class AssetRoutes:
             if size > self._max_bytes:
                 raise self._too_large()
             hasher.update(chunk)
-            await asyncio.to_thread(spool.write, chunk)
+            await _keep(spool, chunk)
         return size, hasher.hexdigest()
 
     async def _verified(self, spool: BinaryIO, name: str, declared: str) -> Media:
@@ -114,20 +119,37 @@ class AssetRoutes:
         )  # fmt: skip
 
 
-async def _file_part(request: web.Request) -> BodyPartReader:
+async def _opened(request: web.Request) -> tuple[MultipartReader, BodyPartReader]:
+    """The envelope, and the file in it."""
     if request.content_type != "multipart/form-data":
         raise InvalidRequest(
             "unsupported_media_type", f"send multipart/form-data with the file as {FIELD!r}: curl -F {FIELD}=@PATH"
         )
-    try:
-        part = await (await request.multipart()).next()
-    except (ValueError, AssertionError) as error:  # what aiohttp makes of a broken envelope
-        raise InvalidRequest("invalid_multipart", f"the multipart body cannot be read: {error}") from None
+    with _readable():
+        envelope = await request.multipart()
+        part = await envelope.next()
     if not isinstance(part, BodyPartReader) or part.name != FIELD:
         raise InvalidRequest(
             "invalid_multipart", f"the first part must be the file, named {FIELD!r}: curl -F {FIELD}=@PATH"
         )
-    return part
+    return envelope, part
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What aiohttp makes of a broken envelope, as the caller's mistake that it is."""
+    try:
+        yield
+    except (ValueError, AssertionError) as error:
+        raise InvalidRequest("invalid_multipart", f"the multipart body is broken: {error}") from None
+
+
+async def _keep(spool: BinaryIO, chunk: bytes) -> None:
+    try:
+        await asyncio.to_thread(spool.write, chunk)
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise Busy("storage_full", f"uploads pass through {where}, and cannot: {error.strerror}", 10.0) from error
 
 
 async def _chunks(spool: BinaryIO) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from orchestrator.api import sse
 from orchestrator.api.errors import answer
 from orchestrator.api.files import StoredFile, send
-from orchestrator.api.routes import Answer, Route
+from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.views.explanation import ExplanationView, explanation_view
 from orchestrator.api.views.jobs import JobsView, JobView, job_view, told_output
@@ -114,7 +114,9 @@ class JobRoutes:
         )  # fmt: skip
 
     async def submit_workflow(self, request: web.Request, query: Wait, body: WorkflowJob) -> web.StreamResponse:
-        accepted = await self._intake.submit_workflow(request.match_info["name"], body, request.headers.get(_KEY))
+        accepted = await self._intake.submit_workflow(
+            id_of(request, "workflow", "name"), body, request.headers.get(_KEY)
+        )
         return await self._accepted(accepted, query.wait)
 
     async def submit_graph(self, request: web.Request, query: Wait, body: GraphJob) -> web.StreamResponse:
@@ -130,7 +132,7 @@ class JobRoutes:
         return answer(await self._view(await self._job(request)))
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        return answer(job_view(await self._store.cancel(request.match_info["id"])))
+        return answer(job_view(await self._store.cancel(id_of(request, "job"))))
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         after = request.headers.get("Last-Event-ID")
@@ -159,7 +161,7 @@ class JobRoutes:
         return answer(explanation_view(job, await self._store.queue_position(job.spec.id), workers))
 
     async def _job(self, request: web.Request) -> Job:
-        return await self._store.job(request.match_info["id"])
+        return await self._store.job(id_of(request, "job"))
 
     async def _view(self, job: Job) -> JobView:
         queued = job.status is JobStatus.QUEUED

@@ -50,10 +50,10 @@ class WorkerRoutes:
         return answer({"workers": [worker_view(worker) for worker in workers]})
 
     async def drain(self, request: web.Request) -> web.StreamResponse:
-        return answer(worker_view(await self._store.move_worker(request.match_info["id"], WorkerEvent.DRAIN)))
+        return await self._move(request, WorkerEvent.DRAIN)
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
-        return answer(worker_view(await self._store.move_worker(request.match_info["id"], WorkerEvent.RESUME)))
+        return await self._move(request, WorkerEvent.RESUME)
 
     async def free(self, request: web.Request) -> web.StreamResponse:
         worker = await self._store.worker(request.match_info["id"])
@@ -62,3 +62,7 @@ class WorkerRoutes:
 
     async def residency(self, request: web.Request) -> web.StreamResponse:
         return answer(residency_view(await self._store.workers()))
+
+    async def _move(self, request: web.Request, event: WorkerEvent) -> web.StreamResponse:
+        worker = await self._store.worker(request.match_info["id"])
+        return answer(worker_view(await self._store.move_worker(worker.info.id, event)))

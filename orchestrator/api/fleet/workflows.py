@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.api.errors import answer
-from orchestrator.api.routes import Answer, Route
+from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.views.workflows import WorkflowsView, WorkflowView, summary_view, workflow_view
 from orchestrator.controller.requests import Activation, Registration, Request
@@ -69,20 +69,20 @@ class WorkflowRoutes:
         return await self._shown(await self._registry.register(body))
 
     async def show(self, request: web.Request, query: WhichVersion) -> web.StreamResponse:
-        return await self._shown(await self._store.workflow(request.match_info["name"], query.version))
+        return await self._shown(await self._store.workflow(id_of(request, "workflow", "name"), query.version))
 
     async def versions(self, request: web.Request) -> web.StreamResponse:
-        name = request.match_info["name"]
+        name = id_of(request, "workflow", "name")
         versions = await self._store.versions(name)
         active = (await self._store.workflows())[name]
         return answer({"workflows": [summary_view(workflow, active) for workflow in versions]})
 
     async def schema(self, request: web.Request, query: WhichVersion) -> web.StreamResponse:
-        workflow = await self._store.workflow(request.match_info["name"], query.version)
+        workflow = await self._store.workflow(id_of(request, "workflow", "name"), query.version)
         return answer(workflow.params)
 
     async def activate(self, request: web.Request, body: Activation) -> web.StreamResponse:
-        return await self._shown(await self._registry.activate(request.match_info["name"], body.version))
+        return await self._shown(await self._registry.activate(id_of(request, "workflow", "name"), body.version))
 
     async def _shown(self, workflow: Workflow) -> web.StreamResponse:
         return answer(workflow_view(workflow, (await self._store.workflows())[workflow.name]))

@@ -201,6 +201,9 @@ async def test_uploads_that_are_too_large_or_no_upload(api: Api) -> None:
         b"--B\r\n",
         b"--B--\r\n",
         b'--B\r\nContent-Disposition: form-data; name="image"\r\n\r\nx\r\n--B--',
+        b'--B\r\nContent-Disposition: form-data; name="file"\r\n\r\nno end',
+        b'--B\r\nContent-Disposition: form-data; name="file"\r\n\r\nno end\r\n--',
+        b'--B\r\nContent-Disposition: form-data; name="file"\r\nContent-Length: 99\r\n\r\nx\r\n--B--',
     ):
         reply = await api.post("/v1/assets", body, headers=form)
         assert (reply.status, reply.code) == (400, "invalid_multipart"), body
@@ -240,7 +243,8 @@ async def test_workers_are_shown_drained_and_resumed(api: Api, blank: str, worke
     assert (held["worker"], held["source"]) == ("w", "inferred")
     assert held["vram"] == [{"folder": "checkpoints", "name": "sd15.safetensors", "size_bytes": None}]
     for verb in ("drain", "resume", "free"):
-        assert (await api.post(f"/v1/workers/nobody/{verb}")).code == "worker_not_found"
+        for nobody in ("nobody", "w:runs", "*"):
+            assert (await api.post(f"/v1/workers/{nobody}/{verb}")).code == "worker_not_found"
 
 
 async def test_free_leaves_mail_for_the_agent(api: Api, worker: WorkerDouble, store: RedisStore) -> None:

@@ -106,6 +106,21 @@ async def test_a_watcher_who_falls_behind_reads_the_store_again(
     assert told(rest) == ["running", *["progress"] * 50, "succeeded"]
 
 
+async def test_a_hint_that_is_lost_delays_an_event_and_loses_none(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "RECHECK_S", 0.05)
+    hub = EventHub(store)  # which nobody runs: no hint ever arrives
+    worker = WorkerDouble(store)
+    await worker.join()
+    await submit(store, "j")
+    watching = asyncio.create_task(collect(hub, "j"))
+    key = await worker.start("j")
+    await worker.progress(key, 0.5)
+    await worker.finish(key)
+    assert told(await watching) == ["queued", "running", "progress", "succeeded"]
+
+
 async def test_previews_come_live_and_are_not_kept(store: RedisStore, hub: EventHub) -> None:
     worker = WorkerDouble(store)
     await worker.join()

@@ -115,6 +115,21 @@ async def test_outputs_are_served_by_range_and_only_when_committed(api: Api, bla
         assert (await api.get(f"/v1/jobs/{job_id}/outputs/{other}")).code == "output_not_found"
 
 
+async def test_a_storage_that_serves_by_itself_is_redirected_to(
+    api: Api, blank: str, worker: WorkerDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def url(key: str, expires_s: float, filename: str, content_type: str) -> str:
+        return f"https://bucket.example/{key}?signed&for={filename}&as={content_type}"
+
+    monkeypatch.setattr(api.services.storage, "url", url)
+    job_id = (await submit(api))["id"]
+    await worker.finish(await worker.start(job_id), {"a.png": png()})
+    reply = await api.get(f"/v1/jobs/{job_id}/outputs/0", allow_redirects=False)
+    assert (reply.status, reply.headers["Cache-Control"]) == (302, "no-store")
+    assert reply.headers["Location"].startswith(f"https://bucket.example/runs/{job_id}/")
+    assert reply.headers["Location"].endswith("?signed&for=a.png&as=image/png")
+
+
 async def test_an_output_whose_file_is_damaged_is_an_error_and_not_half_a_file(
     api: Api, blank: str, worker: WorkerDouble, store: RedisStore
 ) -> None:
@@ -268,6 +283,9 @@ async def test_explain_says_why_a_job_waits(api: Api, blank: str, worker: Worker
 
 
 async def test_what_is_not_there(api: Api, blank: str) -> None:
+    job_id = (await submit(api))["id"]
+    for path in (f"/v1/jobs/{job_id}:events", "/v1/jobs/%00", "/v1/jobs/%ff", f"/v1/jobs/{'x' * 200}", "/v1/jobs/*"):
+        assert (await api.get(path)).code == "job_not_found", path
     for path in ("/v1/jobs/x", "/v1/jobs/x/events", "/v1/jobs/x/outputs/0", "/v1/jobs/x/explain"):
         reply = await api.get(path)
         assert (reply.status, reply.code) == (404, "job_not_found"), path

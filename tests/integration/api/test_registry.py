@@ -159,6 +159,8 @@ async def test_a_graph_without_output_node_is_refused_once_a_worker_is_known(api
 async def test_unknown_workflows_and_versions(api: Api, blank: str) -> None:
     for path in ("", "/versions", "/schema"):
         assert (await api.get(f"/v1/workflows/nope{path}")).code == "workflow_not_found"
+    for path in ("blank:digests/versions", "blank:digests?version=1", "blank:digests/schema?version=1"):
+        assert (await api.get(f"/v1/workflows/{path}")).code == "workflow_not_found"
     assert (await api.get("/v1/workflows/blank?version=9")).code == "workflow_not_found"
     assert (await api.post("/v1/workflows/blank/activate", {"version": 9})).code == "workflow_not_found"
     assert (await api.post("/v1/workflows/nope/activate", {"version": 1})).code == "workflow_not_found"
