@@ -82,22 +82,17 @@ def _hashable(value: object) -> Hashable:
 
 
 class NodeCache:
-    """Results by key, the least recently used forgotten first.
+    """Results by key, the least recently used forgotten first."""
 
-    `keeps_old` is ComfyUI's newer default: what earlier prompts gave stays until memory is short. The older one keeps
-    only what the newest prompt names again.
-    """
-
-    def __init__(self, keeps_old: bool, alive: Callable[[Collection[int]], bool]) -> None:
-        self._keeps_old = keeps_old
+    def __init__(self, alive: Callable[[Collection[int]], bool]) -> None:
         self._alive = alive
         self._results: OrderedDict[Key, CachedResult] = OrderedDict()
         self._keys: Mapping[str, Key] = {}
 
-    def begin(self, keys: Mapping[str, Key]) -> None:
-        """Take the keys of a new prompt."""
+    def begin(self, keys: Mapping[str, Key], keep_old: bool) -> None:
+        """Take the keys of a new prompt, and keep what earlier ones gave only if asked or if it is named again."""
         self._keys = keys
-        if not self._keeps_old:
+        if not keep_old:
             wanted = set(keys.values())
             self._results = OrderedDict((key, result) for key, result in self._results.items() if key in wanted)
 

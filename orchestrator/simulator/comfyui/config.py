@@ -27,7 +27,7 @@ DEFAULT_MODELS: ModelFiles = MappingProxyType(
         "vae": {"ae.safetensors": 335 * MB, "vae-ft-mse-840000-ema-pruned.safetensors": 335 * MB},
         "loras": {"detail_tweaker_lora.safetensors": 37 * MB},
         "controlnet": {"control_v11p_sd15_canny_fp16.safetensors": 723 * MB},
-        "upscale_models": {"RealESRGAN_x4plus.pth": 67 * MB},
+        "upscale_models": {"RealESRGAN_x4plus.pth": 67 * MB, "RealESRGAN_x4plus.safetensors": 67 * MB},
         "clip_vision": {"clip_vision_h.safetensors": 1264 * MB},
         "embeddings": {"easynegative.safetensors": MB // 40},
     }
@@ -43,8 +43,8 @@ class Profile:
     """/api/jobs exists."""
     strict_prompt_ids: bool
     """prompt_id must be a canonical UUID; otherwise anything is taken as a string."""
-    keeps_old_results: bool
-    """Results of earlier prompts stay cached; otherwise only those that the newest prompt names again."""
+    cache_by_memory: bool
+    """Results of earlier prompts stay cached while RAM is plentiful; otherwise the newest prompt's only."""
     reads_extra_data: bool
     """extra_data.preview_method chooses the previews, and create_time is added to extra_data."""
     throttles_progress: bool
@@ -53,12 +53,20 @@ class Profile:
     """A cycle is reported as dependency_cycle; otherwise as the exception that the recursion ended in."""
     names_missing_nodes: bool
     """An unknown class is missing_node_type with its title; otherwise invalid_prompt."""
+    checks_all_combos: bool
+    """A value is held against the choices of the newer kind of combo too."""
+    guards_views: bool
+    """/view forbids browsers to guess types, and to show what they might run."""
+    short_audio_names: bool
+    """Saved sounds are named x_00001.flac; otherwise x_00001_.flac."""
+    marks_stills: bool
+    """A clip of one frame is shown as not animated; otherwise nothing is said."""
 
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
-        "0.33.0": Profile("0.33.0", True, True, True, True, True, True, True),
-        "0.3.64": Profile("0.3.64", False, False, False, False, False, False, False),
+        "0.33.0": Profile("0.33.0", *[True] * 10, False),
+        "0.3.64": Profile("0.3.64", *[False] * 10, True),
     }
 )
 

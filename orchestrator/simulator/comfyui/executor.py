@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from orchestrator.simulator.comfyui.cache import CachedResult, NodeCache, is_link, loads_of, signatures
+from orchestrator.simulator.comfyui.config import GIB
 from orchestrator.simulator.comfyui.messages import Message
 from orchestrator.simulator.comfyui.nodes import NodeClasses, Shown
 from orchestrator.simulator.comfyui.order import ExecutionOrder
@@ -23,6 +24,8 @@ from orchestrator.simulator.comfyui.sockets import Sockets
 from orchestrator.simulator.comfyui.validation import type_name
 
 logger = logging.getLogger(__name__)
+
+PLENTY_OF_RAM = 128 * GIB
 
 
 class Executor(threading.Thread):
@@ -34,7 +37,7 @@ class Executor(threading.Thread):
         self._classes = classes
         self._queue = queue
         self._sockets = sockets
-        self._cache = NodeCache(machine.config.profile.keeps_old_results, machine.residency.alive)
+        self._cache = NodeCache(machine.residency.alive)
         self.client_id: str | None = None
         """Who gets the messages of the newest prompt."""
         self.last_node_id: str | None = None
@@ -59,8 +62,6 @@ class Executor(threading.Thread):
         self._queue.done(item, outcome)
         if self.client_id is not None:
             self._send("executing", {"node": None, "prompt_id": item.prompt_id})
-        if not self._machine.config.profile.keeps_old_results:
-            self._machine.residency.keep(self._cache.loads())
 
     def _now_executing(self, node_id: str) -> None:
         self.last_node_id = node_id
@@ -80,7 +81,7 @@ class Executor(threading.Thread):
 class _NodeFailed(Exception):
     """A node raised: carries ComfyUI's description of it."""
 
-    def __init__(self, node_id: str, cause: Exception, inputs: Mapping[str, object]) -> None:
+    def __init__(self, node_id: str, cause: Exception, inputs: dict[str, object]) -> None:
         super().__init__(node_id)
         self.node_id = node_id
         self.cause = cause
@@ -126,7 +127,7 @@ class _Execution:
     def run(self) -> dict[str, Any]:
         """Execute it; returns what history keeps of it."""
         self._tell("execution_start", {})
-        self._cache.begin(signatures(self._prompt, self._fingerprint))
+        self._begin()
         cached = [node_id for node_id in self._prompt if self._cache.get(node_id) is not None]
         self._tell("execution_cached", {"nodes": cached})
         completed = self._nodes()
@@ -141,6 +142,17 @@ class _Execution:
             },
             "meta": {node_id: shown["meta"] for node_id, shown in self._shown.items()},
         }
+
+    def _begin(self) -> None:
+        """Forget results and models of earlier prompts, unless there is RAM for them.
+
+        ComfyUI wants as much free as min(128 GiB, all of it) before it keeps what the prompt at hand does not name.
+        """
+        config, residency = self._machine.config, self._machine.residency
+        plenty = config.profile.cache_by_memory and config.ram_bytes - residency.ram_used >= PLENTY_OF_RAM
+        self._cache.begin(signatures(self._prompt, self._fingerprint), keep_old=plenty)
+        if not plenty:
+            residency.keep(self._cache.loads())
 
     def _nodes(self) -> bool:
         order = ExecutionOrder(
@@ -214,6 +226,11 @@ class _Execution:
             logger.warning("WARNING: %s", error)
             return float("nan")
 
+    def _hidden(self, node_id: str) -> dict[str, object]:
+        sources = {"PROMPT": self._prompt, "EXTRA_PNGINFO": self._item.extra_data.get("extra_pnginfo")}
+        node_class = self._classes[self._prompt[node_id]["class_type"]]
+        return {name: sources[kind] for name, kind in node_class.hidden.items()}
+
     def _about(self, node_id: str) -> dict[str, str]:
         return {"node": node_id, "display_node": node_id}
 
@@ -283,7 +300,9 @@ class _Execution:
             "exception_message": f"{failure.cause}\n",
             "exception_type": type_name(failure.cause),
             "traceback": traceback.format_tb(failure.cause.__traceback__),
-            "current_inputs": {name: [_formatted(value)] for name, value in failure.inputs.items()},
+            "current_inputs": {
+                name: [_formatted(value)] for name, value in (failure.inputs | self._hidden(failure.node_id)).items()
+            },
             "current_outputs": list(self._prompt),
         }
         self._tell("execution_error", about | details)

@@ -51,7 +51,7 @@ class PromptQueue:
         with self._lock:
             while not (self._pending or self._flags or self._closed):
                 self._changed.wait()
-            if self._closed or not self._pending:
+            if self._closed or self._flags:
                 return None
             self._running = heapq.heappop(self._pending)
             self._updated()

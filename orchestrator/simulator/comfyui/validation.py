@@ -143,7 +143,7 @@ class _Validation:
                 errors += error
                 valid = valid and upstream
             else:
-                errors += _widget(name, spec, inputs, node_class)
+                errors += _widget(name, spec, inputs, node_class, self._profile)
         errors += self._custom(node_class, inputs)
         return self._remember(node_id, valid, errors)
 
@@ -210,7 +210,7 @@ class _Validation:
         return [_error("custom_validation_failed", message, f"{name}{reason}", {"input_name": name}) for name in values]
 
 
-def _widget(name: str, spec: InputSpec, inputs: dict[str, Any], node_class: NodeClass) -> list[Error]:
+def _widget(name: str, spec: InputSpec, inputs: dict[str, Any], node_class: NodeClass, profile: Profile) -> list[Error]:
     """Convert the value in place, then hold it against its range or choices."""
     kind, options = spec
     value = inputs[name]
@@ -232,7 +232,8 @@ def _widget(name: str, spec: InputSpec, inputs: dict[str, Any], node_class: Node
         return [_error("value_smaller_than_min", message, name, extra)]
     if "max" in options and value > options["max"]:
         return [_error("value_bigger_than_max", f"Value {value} bigger than max of {options['max']}", name, extra)]
-    choices = kind if isinstance(kind, list) else options.get("options", []) if kind == "COMBO" else None
+    newer = kind == "COMBO" and profile.checks_all_combos
+    choices = kind if isinstance(kind, list) else options.get("options", []) if newer else None
     if choices is None or value in choices:
         return []
     if len(choices) > LONG_LIST:

@@ -83,6 +83,7 @@ class NodeClass:
     required: Mapping[str, InputSpec]
     optional: Mapping[str, InputSpec]
     hidden: Mapping[str, str]
+    """Only of the older kind of class: the newer one does not count them among its inputs."""
     outputs: tuple[str, ...]
     is_output: bool
     implementation: Implementation
@@ -129,7 +130,7 @@ def _build(name: str, info: Mapping[str, Any], implementation: Implementation, c
         for group, specs in info["input"].items()
         if group != "hidden"
     }
-    hidden = {key: spec[0] if isinstance(spec, list) else spec for key, spec in info["input"].get("hidden", {}).items()}
+    hidden = {key: kind for key, kind in info["input"].get("hidden", {}).items() if isinstance(kind, str)}
     return NodeClass(
         name=name,
         info={**info, "input": {**info["input"], **inputs}},

@@ -67,7 +67,7 @@ def save_animated_webp(
         frames = {"save_all": True, "append_images": images[1:], "duration": int(1000 / fps)}
         images[0].save(path, lossless=lossless, quality=quality, method=WEBP_METHODS[method], **frames)
 
-    return _animated(images, _save(run, filename_prefix, ".webp", write, images))
+    return _animated(run, images, _save(run, filename_prefix, "_.webp", write, images))
 
 
 @node("SaveAnimatedPNG")
@@ -76,11 +76,13 @@ def save_animated_png(run: Run, images: Images, filename_prefix: str, fps: float
         frames = {"save_all": True, "append_images": images[1:], "duration": int(1000 / fps)}
         images[0].save(path, compress_level=compress_level, **frames)
 
-    return _animated(images, _save(run, filename_prefix, ".png", write, images))
+    return _animated(run, images, _save(run, filename_prefix, "_.png", write, images))
 
 
-def _animated(images: Images, saved: Sequence[object]) -> Shown:
-    return Shown((images,), {"images": saved} | ({"animated": (True,)} if len(images) > 1 else {}))
+def _animated(run: Run, images: Images, saved: Sequence[object]) -> Shown:
+    moves = len(images) > 1
+    said = moves or run.machine.config.profile.marks_stills
+    return Shown((images,), {"images": saved} | ({"animated": (moves,)} if said else {}))
 
 
 @node("SaveWEBM")
@@ -88,7 +90,7 @@ def save_webm(run: Run, images: Images, filename_prefix: str, codec: str, fps: f
     """An EBML header that says webm, then a Void element with a digest of the frames."""
     header = b"\x1a\x45\xdf\xa3\x87\x42\x82\x84webm"
     content = header + b"\xec\x90" + mark(codec, fps, crf, mark_of(images))
-    saved = _save(run, filename_prefix, ".webm", lambda path: path.write_bytes(content), images)
+    saved = _save(run, filename_prefix, "_.webm", lambda path: path.write_bytes(content), images)
     return Shown((images,), {"images": saved, "animated": (True,)})
 
 
@@ -121,7 +123,7 @@ def save_latent(run: Run, samples: Latent, filename_prefix: str) -> Shown:
     tensor = {"dtype": "U8", "shape": [len(samples.frames), 16], "data_offsets": [0, len(content)]}
     header = json.dumps({"latent_tensor": tensor}).encode()
     data = struct.pack("<Q", len(header)) + header + content
-    saved = _save(run, filename_prefix, ".latent", lambda path: path.write_bytes(data))
+    saved = _save(run, filename_prefix, "_.latent", lambda path: path.write_bytes(data))
     return Shown((samples,), {"latents": saved})
 
 
@@ -137,7 +139,8 @@ def save_audio(run: Run, audio: Audio, filename_prefix: str) -> Shown:
     rate = audio.sample_rate << 44 | (audio.channels - 1) << 41 | 15 << 36 | samples
     info = struct.pack(">HH6xQ16x", 4096, 4096, rate)
     content = b"fLaC" + b"\x80" + len(info).to_bytes(3, "big") + info
-    return Shown((audio,), {"audio": _save(run, filename_prefix, ".flac", lambda path: path.write_bytes(content))})
+    suffix = ".flac" if run.machine.config.profile.short_audio_names else "_.flac"
+    return Shown((audio,), {"audio": _save(run, filename_prefix, suffix, lambda path: path.write_bytes(content))})
 
 
 @node("SimMesh")
@@ -152,14 +155,14 @@ def save_glb(run: Run, mesh: str, filename_prefix: str) -> Shown:
     scene = json.dumps({"asset": {"version": "2.0"}, "nodes": [{"name": mesh}]}).encode()
     scene += b" " * (-len(scene) % 4)
     content = struct.pack("<4sIIII", b"glTF", 2, 20 + len(scene), len(scene), 0x4E4F534A) + scene
-    return Shown((), {"3d": _save(run, filename_prefix, ".glb", lambda path: path.write_bytes(content))})
+    return Shown((), {"3d": _save(run, filename_prefix, "_.glb", lambda path: path.write_bytes(content))})
 
 
 def _save(
     run: Run, prefix: str, suffix: str, write: Callable[[Path], object], images: Images | None = None
 ) -> list[dict[str, str]]:
     path = run.files.save_path(prefix, "output", *(images[0].size if images else ()))
-    name = f"{path.name}_{path.counter:05}_{suffix}"
+    name = f"{path.name}_{path.counter:05}{suffix}"
     write(path.folder / name)
     return [_entry(name, path.subfolder, "output")]
 

@@ -24,23 +24,25 @@ FOLDERS = (
     "controlnet",
     "gligen",
     "upscale_models",
+    "latent_upscale_models",
     "custom_nodes",
+    "datasets",
     "hypernetworks",
     "photomaker",
     "classifiers",
     "model_patches",
     "audio_encoders",
-)
-NEWER_FOLDERS = (
-    "latent_upscale_models",
-    "datasets",
     "background_removal",
     "frame_interpolation",
     "geometry_estimation",
     "optical_flow",
     "detection",
 )
-LEGACY_FOLDERS = {"unet": "diffusion_models", "clip": "text_encoders"}
+NEWER_FOLDERS = frozenset(
+    {"latent_upscale_models", "datasets", "background_removal", "frame_interpolation", "geometry_estimation"}
+    | {"optical_flow", "detection"}
+)
+PACKAGE_VERSIONS = ("required_frontend_version", "installed_templates_version", "required_templates_version")
 EXTENSIONS = [".bin", ".ckpt", ".pkl", ".pt", ".pt2", ".pth", ".safetensors", ".sft"]
 NO_MODELS = ("configs", "custom_nodes")
 
@@ -67,8 +69,8 @@ class Catalog:
         self._sim = sim
         self._config = sim.machine.config
         self._models = self._config.models
-        newer = NEWER_FOLDERS if self._config.profile.jobs_api else ()
-        self._folders = [*FOLDERS, *newer]
+        unknown = frozenset[str]() if self._config.profile.jobs_api else NEWER_FOLDERS
+        self._folders = [folder for folder in FOLDERS if folder not in unknown]
 
     async def object_info(self, request: web.Request) -> web.Response:
         return web.json_response(self._sim.classes.object_info(list(self._sim.classes)))
@@ -100,7 +102,10 @@ class Catalog:
             "pytorch_version": "simulated",
             "embedded_python": False,
             "argv": ["main.py"],
+            **dict.fromkeys(PACKAGE_VERSIONS, "simulated"),
         }
+        if config.profile.jobs_api:
+            system |= {"comfy_package_versions": [], "deploy_environment": "simulated"}
         return web.json_response({"system": system, "devices": [device]})
 
     async def features(self, request: web.Request) -> web.Response:
@@ -140,7 +145,6 @@ class Catalog:
 
     def _files_in(self, request: web.Request) -> dict[str, int]:
         folder = request.match_info["folder"]
-        folder = LEGACY_FOLDERS.get(folder, folder)
         if folder not in self._folders:
             raise web.HTTPNotFound(text="")
         return dict(self._models.get(folder, {}))

@@ -14,18 +14,19 @@ from aiohttp.web_request import FileField
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from orchestrator.simulator.comfyui.config import Profile
 from orchestrator.simulator.comfyui.files import ANNOTATION, Files, contains
 from orchestrator.simulator.comfyui.routes.context import Sim
 
-ACTIVE_TYPES = frozenset(
-    {"text/html", "text/html-sandboxed", "application/xhtml+xml", "text/javascript", "application/javascript"}
-    | {"text/css", "image/svg+xml", "application/xml", "text/xml"}
+LONG_GUARDED_TYPES = frozenset(
+    {"text/html", "text/html-sandboxed", "application/xhtml+xml", "text/javascript", "text/css"}
 )
-"""A browser might run these: sent as something to download."""
+ACTIVE_TYPES = LONG_GUARDED_TYPES | {"application/javascript", "image/svg+xml", "application/xml", "text/xml"}
+"""A browser might run these."""
 
 
 def routes(sim: Sim) -> list[web.RouteDef]:
-    handlers = FileRoutes(sim.machine.files)
+    handlers = FileRoutes(sim.machine.files, sim.machine.config.profile)
     return [
         web.post("/upload/image", handlers.upload_image),
         web.post("/upload/mask", handlers.upload_mask),
@@ -34,8 +35,9 @@ def routes(sim: Sim) -> list[web.RouteDef]:
 
 
 class FileRoutes:
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, profile: Profile) -> None:
         self._files = files
+        self._profile = profile
 
     async def upload_image(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -96,10 +98,15 @@ class FileRoutes:
             return _picture(path, _channel(path, channel), "image/png")
         content_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
         disposition = f'filename="{path.name}"'
-        if content_type in ACTIVE_TYPES:
-            content_type, disposition = "application/octet-stream", f"attachment; {disposition}"
-        headers = {"Content-Disposition": disposition, "Content-Type": content_type}
-        return web.FileResponse(path, headers=headers | {"X-Content-Type-Options": "nosniff"})
+        headers: dict[str, str] = {}
+        if self._profile.guards_views:
+            headers["X-Content-Type-Options"] = "nosniff"
+            if content_type in ACTIVE_TYPES:
+                content_type, disposition = "application/octet-stream", f"attachment; {disposition}"
+        elif content_type in LONG_GUARDED_TYPES:
+            content_type = "application/octet-stream"
+        headers |= {"Content-Disposition": disposition, "Content-Type": content_type}
+        return web.FileResponse(path, headers=headers)
 
     def _viewed(self, name: str, kind: str, subfolder: str | None) -> Path | int:
         """The file, or the status that says what is wrong with the name."""
