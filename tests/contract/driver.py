@@ -163,8 +163,9 @@ def parse(message: aiohttp.WSMessage) -> Json:
 def picture(content: bytes) -> str:
     """Format, size and mode; and the colour, if it has only one."""
     with Image.open(io.BytesIO(content)) as image:
-        colours = image.convert("RGBA").getcolors(1)
-        colour = f" #{bytes(colours[0][1]).hex()}" if colours and image.format == "PNG" else ""
+        pixels = image.convert("RGBA")
+        one = image.format == "PNG" and pixels.getcolors(1)
+        colour = f" #{pixels.crop((0, 0, 1, 1)).tobytes().hex()}" if one else ""
         return f"{image.format} {image.width}x{image.height} {image.mode}{colour}"
 
 

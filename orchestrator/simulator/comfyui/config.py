@@ -36,46 +36,56 @@ DEFAULT_MODELS: ModelFiles = MappingProxyType(
 
 @dataclass(frozen=True)
 class Profile:
-    """What tells one ComfyUI version from another on the wire."""
+    """What tells one ComfyUI version from another on the wire; the defaults are those of the newest."""
 
     version: str
-    jobs_api: bool
+    jobs_api: bool = True
     """/api/jobs exists."""
-    strict_prompt_ids: bool
+    strict_prompt_ids: bool = True
     """prompt_id must be a canonical UUID; otherwise anything is taken as a string."""
-    cache_by_memory: bool
+    cache_by_memory: bool = True
     """Results of earlier prompts stay cached while RAM is plentiful; otherwise the newest prompt's only."""
-    reads_extra_data: bool
+    reads_extra_data: bool = True
     """extra_data.preview_method chooses the previews, and create_time is added to extra_data."""
-    throttles_progress: bool
+    throttles_progress: bool = True
     """Progress without a picture is sent at most every 0.1 s, but for the first and the last step."""
-    names_cycles: bool
+    names_cycles: bool = True
     """A cycle is reported as dependency_cycle; otherwise as the exception that the recursion ended in."""
-    names_missing_nodes: bool
+    names_missing_nodes: bool = True
     """An unknown class is missing_node_type with its title; otherwise invalid_prompt."""
-    checks_all_combos: bool
+    checks_all_combos: bool = True
     """A value is held against the choices of the newer kind of combo too."""
-    guards_views: bool
+    guards_views: bool = True
     """/view forbids browsers to guess types, and to show what they might run."""
-    short_audio_names: bool
+    short_audio_names: bool = True
     """Saved sounds are named x_00001.flac; otherwise x_00001_.flac."""
-    marks_stills: bool
+    marks_stills: bool = False
     """A clip of one frame is shown as not animated; otherwise nothing is said."""
 
 
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {
-        "0.33.0": Profile("0.33.0", *[True] * 10, False),
-        "0.3.64": Profile("0.3.64", *[False] * 10, True),
-    }
+NEWEST = Profile("0.33.0")
+OLDER = Profile(
+    "0.3.64",
+    jobs_api=False,
+    strict_prompt_ids=False,
+    cache_by_memory=False,
+    reads_extra_data=False,
+    throttles_progress=False,
+    names_cycles=False,
+    names_missing_nodes=False,
+    checks_all_combos=False,
+    guards_views=False,
+    short_audio_names=False,
+    marks_stills=True,
 )
+PROFILES: Mapping[str, Profile] = MappingProxyType({profile.version: profile for profile in (NEWEST, OLDER)})
 
 
 @dataclass(frozen=True)
 class SimConfig:
     """One simulated ComfyUI. Sizes in bytes, speeds in bytes a second, times in seconds."""
 
-    version: str = "0.33.0"
+    version: str = NEWEST.version
     """A key of PROFILES."""
     device: Literal["cuda", "cpu"] = "cuda"
     vram_bytes: int = 24 * GIB

@@ -26,6 +26,8 @@ from orchestrator.simulator.comfyui.run import Interrupt, Machine
 from orchestrator.simulator.comfyui.sockets import Sockets
 
 MAX_UPLOAD = 100 * 1024 * 1024
+SHUTDOWN_SECONDS = 1.0
+"""How long the end waits for requests in progress."""
 
 
 class SimComfyUI:
@@ -40,7 +42,7 @@ class SimComfyUI:
         root = Path(folder.name) if folder else self.config.directory
         assert root is not None
         sim = _assemble(replace(self.config, directory=root))
-        runner = web.AppRunner(_application(sim), access_log=None)
+        runner = web.AppRunner(_application(sim), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         site = web.TCPSite(runner, host, port)
         try:

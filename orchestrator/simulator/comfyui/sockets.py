@@ -42,7 +42,9 @@ class Sockets:
         return self._flags.get(client_id or "", {}).get(feature) is True
 
     def post(self, message: Message) -> None:
-        """Queue a message, from any thread."""
+        """Queue a message, from any thread; one that nobody would hear is dropped here."""
+        if message.client_id not in self._sockets and (message.client_id is not None or not self._sockets):
+            return
         self._waiting.append(message)
         if not self._awake.is_set():
             self._loop.call_soon_threadsafe(self._awake.set)

@@ -17,6 +17,8 @@ from orchestrator.simulator.comfyui.validation import validate
 
 logger = logging.getLogger(__name__)
 
+CLOSE_SECONDS = 1.0
+"""How long the end of a socket waits for a client that does not answer."""
 SENSITIVE = ("auth_token_comfy_org", "api_key_comfy_org")
 
 
@@ -140,15 +142,15 @@ class Control:
         return web.Response()
 
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(timeout=CLOSE_SECONDS)
         await socket.prepare(request)
         client_id = request.query.get("clientId") or uuid.uuid4().hex
         sockets, executor = self._sim.sockets, self._sim.executor
         sockets.add(client_id, socket)
         try:
             await sockets.send(Message("status", {"status": self._queue.info(), "sid": client_id}, client_id))
-            if executor.client_id == client_id and executor.last_node_id is not None:
-                await sockets.send(Message("executing", {"node": executor.last_node_id}, client_id))
+            if (node_id := executor.executing_for(client_id)) is not None:
+                await sockets.send(Message("executing", {"node": node_id}, client_id))
             await self._listen(socket, client_id)
         finally:
             sockets.remove(client_id)

@@ -44,7 +44,7 @@ class FileRoutes:
         return self._upload(form, None)
 
     async def upload_mask(self, request: web.Request) -> web.Response:
-        """Puts the alpha of the uploaded picture on the one that original_ref names."""
+        """Puts the alpha of the uploaded picture on the one that original_ref names, if that exists."""
         form = await request.post()
         original = json.loads(str(form["original_ref"]))
         return self._upload(form, original)
@@ -73,7 +73,10 @@ class FileRoutes:
 
     def _save_masked(self, original: dict[str, Any], mask: bytes, path: Path) -> None:
         reference = self._files.by_type[original.get("type", "output")] / original.get("subfolder", "")
-        with Image.open(reference / original["filename"]) as picture, Image.open(BytesIO(mask)) as painted:
+        source = reference / original["filename"]
+        if not contains(self._files.root, source) or not source.is_file():
+            return
+        with Image.open(source) as picture, Image.open(BytesIO(mask)) as painted:
             metadata = PngInfo()
             for key, value in getattr(picture, "text", {}).items():
                 metadata.add_text(key, value)
