@@ -46,7 +46,8 @@ class EventHub:
                 for mailbox in self._mailboxes.get(job_id, ()):
                     mailbox.put(event)
         finally:
-            self._watch = None
+            async with self._turn:  # nobody is in the midst of telling it something when it closes
+                self._watch = None
             for mailboxes in self._mailboxes.values():
                 for mailbox in mailboxes:
                     mailbox.close()

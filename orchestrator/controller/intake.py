@@ -132,6 +132,8 @@ class Intake:
     async def _assets(self, graph: Graph) -> Mapping[str, Asset]:
         """The assets that the graph names, whose retention begins anew."""
         ids = asset_ids(graph)
+        if not ids:
+            return {}
         found = await asyncio.gather(*map(self._store.asset, ids), return_exceptions=True)
         for asset_id, asset in zip(ids, found, strict=True):
             if isinstance(asset, NotFound):

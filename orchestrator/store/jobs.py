@@ -125,7 +125,7 @@ class RedisJobs:
             top, last, ties = "+inf", None, 0
         else:
             top, _, last = cursor.partition(":")
-            if not top.isdigit():
+            if not (top.isascii() and top.isdigit()):
                 raise InvalidRequest("invalid_cursor", "cursor must be the next_cursor of an earlier answer")
             (ties,) = await self._db.fetch(("ZCOUNT", key, top, top))
         (rows,) = await self._db.fetch(

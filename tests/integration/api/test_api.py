@@ -21,7 +21,7 @@ from orchestrator.api.errors import STATUS
 from orchestrator.errors import Busy
 from orchestrator.store.port import MailKind
 from orchestrator.store.redis import RedisStore
-from tests.integration.api.conftest import GRAPH, Api
+from tests.integration.api.client import GRAPH, Api
 from tests.integration.api.double import WorkerDouble
 
 

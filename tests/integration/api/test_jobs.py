@@ -12,7 +12,7 @@ from PIL import Image
 
 from orchestrator.domain.worker import WorkerEvent
 from orchestrator.store.redis import RedisStore
-from tests.integration.api.conftest import GRAPH, WORKFLOW, Api
+from tests.integration.api.client import GRAPH, WORKFLOW, Api
 from tests.integration.api.double import WorkerDouble
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.api.errors import STATUS
-from tests.integration.api.conftest import GRAPH, WORKFLOW, Api
+from tests.integration.api.client import GRAPH, WORKFLOW, Api
 from tests.integration.api.double import WorkerDouble
 
 
@@ -290,3 +290,31 @@ async def test_no_mutation_of_a_body_gets_more_than_a_named_4xx(target: Api, bod
             assert 400 <= reply.status < 500, (path, body, reply.json)
             assert STATUS[reply.code] == reply.status, (path, body, reply.json)
             assert reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/jobs?cursor=99999999999999999999999:x", 200),
+        ("/v1/jobs?cursor=:", 400),
+        ("/v1/jobs?cursor=%00", 400),
+        ("/v1/jobs?cursor=\u0663:x", 400),
+        ("/v1/jobs?limit=\u0663", 400),
+        ("/v1/jobs?limit=99999999999999999999999", 400),
+        ("/v1/jobs?workflow=%ff", 200),
+        ("/v1/jobs?workflow=a:b", 200),
+        ("/v1/jobs?label[a][b]=c", 422),
+        ("/v1/jobs?label[a]=1&label[a]=2", 400),
+        ("/v1/jobs?label=1&label[a]=2", 400),
+        ("/v1/jobs?=x", 400),
+        ("/v1/jobs?%", 400),
+        ("/v1/jobs/x/outputs/\u0663", 404),
+        ("/v1/workflows/blank?version=99999999999999999999999", 404),
+        ("/v1/workflows/blank?version=x", 400),
+        ("/v1/workflows/..%2f..", 404),
+        ("/v1/assets/%2e%2e%2fetc/content", 404),
+        ("/v1//jobs", 404),
+    ],
+)
+async def test_odd_paths_and_queries(api: Api, blank: str, path: str, status: int) -> None:
+    assert (await api.get(path)).status == status

@@ -14,7 +14,7 @@ from orchestrator.controller.intake import Intake
 from orchestrator.controller.registry import Registry
 from orchestrator.controller.requests import WorkflowJob, conform
 from orchestrator.store.redis import RedisStore
-from tests.integration.api.conftest import GRAPH, WORKFLOW, Api
+from tests.integration.api.client import GRAPH, WORKFLOW, Api
 from tests.integration.api.double import WorkerDouble
 
 ROOT = Path(__file__).parents[3]
