@@ -6,92 +6,19 @@ The ComfyUIs are processes of their own that survive it, as they would on other 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from blake3 import blake3
-from redis.asyncio import Redis
 
 from orchestrator.cli.client import FleetClient, Unreachable
 from orchestrator.errors import FleetError
+from tests.fixtures.up import Node, check_committed_once, has, statuses, until
 
 pytestmark = pytest.mark.timeout(180)
-DEADLINE_S = 90.0
-
-
-class Up:
-    """A running `comfyfleet up`."""
-
-    def __init__(self, process: asyncio.subprocess.Process, fleet: FleetClient) -> None:
-        self._process = process
-        self.fleet = fleet
-
-    async def kill(self) -> None:
-        self._process.kill()
-        await self._process.wait()
-
-    def interrupt(self) -> None:
-        """Ctrl-C."""
-        self._process.send_signal(signal.SIGINT)
-
-    async def stop(self) -> int:
-        """As an init system does: the exit code."""
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(DEADLINE_S):
-            return await self._process.wait()
-
-
-class Node:
-    """A folder with a fleet.yaml, in which `up` can be started again and again."""
-
-    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
-        self._folder = folder
-        self._stack = stack
-
-    def configure(self, **settings: Any) -> None:
-        settings = {"data_dir": "data", "workflows": None, "listen": "127.0.0.1:0"} | settings
-        (self._folder / "fleet.yaml").write_text(json.dumps(settings))
-
-    async def up(self, *options: str) -> Up:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "orchestrator", "up", "--config", str(self._folder / "fleet.yaml"), *options,
-            stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        assert process.stdout
-        line = (await process.stdout.readline()).decode()
-        assert line.startswith("ready http://"), f"no ready line but {line!r}, exit {process.returncode}"
-        up = Up(process, await self._stack.enter_async_context(FleetClient(line.split()[1])))
-        self._stack.push_async_callback(up.stop)
-        return up
-
-    @asynccontextmanager
-    async def redis(self) -> AsyncIterator[Redis]:
-        async with Redis.from_url(f"unix://{self._folder / 'data/redis/redis.sock'}") as redis:
-            yield redis
-
-
-@pytest.fixture
-async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
-    async with AsyncExitStack() as stack:
-        yield Node(tmp_path_factory.mktemp("up"), stack)
-
-
-async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    try:
-        async with asyncio.timeout(DEADLINE_S):
-            while not await condition():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(f"waited {DEADLINE_S:.0f} s in vain for {what}")
 
 
 def picture(seed: int, steps: int) -> Mapping[str, Any]:
@@ -115,28 +42,6 @@ def picture(seed: int, steps: int) -> Mapping[str, Any]:
 
 async def submit(fleet: FleetClient, seed: int, steps: int = 2) -> str:
     return (await fleet.post("/v1/jobs", {"workflow": picture(seed, steps), "retries": 5}))["id"]
-
-
-async def statuses(fleet: FleetClient) -> Counter[str]:
-    page = await fleet.get("/v1/jobs", limit=500)
-    return Counter(job["status"] for job in page["jobs"])
-
-
-async def has(fleet: FleetClient, status: str, count: int) -> bool:
-    return (await statuses(fleet))[status] >= count
-
-
-async def check_committed_once(fleet: FleetClient, job_id: str, folder: Path) -> None:
-    """Succeeded, by exactly one run, with exactly its outputs, whose bytes are those that were committed."""
-    job = await fleet.get(f"/v1/jobs/{job_id}")
-    assert job["status"] == "succeeded", job
-    assert [run["state"] for run in job["runs"]].count("succeeded") == 1, job["runs"]
-    assert len(job["outputs"]) == 1, job["outputs"]
-    [output] = job["outputs"]
-    await fleet.download(output["url"], folder / job_id)
-    content = (folder / job_id).read_bytes()
-    assert content.startswith(b"\x89PNG")
-    assert output["hash"] == f"blake3:{blake3(content).hexdigest()}"
 
 
 @pytest.mark.parametrize("redis_too", [False, True], ids=["up", "up-and-its-redis"])
