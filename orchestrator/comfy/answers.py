@@ -15,6 +15,8 @@ from orchestrator.comfy.protocol import Malformed, mapping, number, sequence, te
 
 _MODEL_SUFFIXES = (".obj", ".fbx", ".gltf", ".glb", ".usdz", ".stl", ".ply", ".splat", ".ksplat", ".spz")
 
+_MESSAGE_MAX, _TRACEBACK_MAX = 4_000, 40_000  # characters: exceptions may quote whole tensors
+
 
 @dataclass(frozen=True, slots=True)
 class FileOutput:
@@ -175,8 +177,8 @@ def _failure(error: Mapping[str, Any]) -> Failure:
         _optional_text(error.get("node_id")),
         _optional_text(error.get("node_type")),
         str(error.get("exception_type", "Exception")),
-        str(error.get("exception_message", "")).strip(),
-        "".join(str(line) for line in _list(error.get("traceback"))),
+        str(error.get("exception_message", "")).strip()[:_MESSAGE_MAX],
+        "".join(str(line) for line in _list(error.get("traceback")))[-_TRACEBACK_MAX:],
     )
 
 

@@ -244,7 +244,8 @@ class ComfyClient:
         if isinstance(error, TimeoutError):
             return WorkerFault("comfyui_timeout", f"{self.url} did not answer in time: it hangs, or is very busy")
         if isinstance(error, aiohttp.ClientConnectionError | OSError):
-            return WorkerFault("comfyui_refused", f"{self.url} cannot be reached ({error}): is ComfyUI running there?")
+            reason = error.os_error.strerror if isinstance(error, aiohttp.ClientConnectorError) else error
+            return WorkerFault("comfyui_refused", f"{self.url} cannot be reached ({reason}): is ComfyUI running there?")
         return WorkerFault("comfyui_broken", f"{self.url} broke off its answer: {error}")
 
 

@@ -14,6 +14,7 @@ from orchestrator.comfy.answers import Refusal
 from orchestrator.errors import FleetError, Permanent, Retryable
 
 _NO_SUCH_NODE = re.compile(r"node (\S+) does not exist")  # how versions before missing_node_type said it
+_SAID_MAX = 1000  # a cycle is told with every node in it
 _MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pth?|pt2|bin|gguf|onnx|pkl)$", re.IGNORECASE)
 
 
@@ -36,9 +37,10 @@ def explain(refusal: Refusal, url: str) -> FleetError:
     first = problems[0] if problems else {}
     where = f" of node {first['node_id']} ({first['class_type']})" if first else ""
     said = ": ".join(filter(None, (first.get("message", refusal.message), first.get("details", refusal.details))))
+    said = said[:_SAID_MAX] or "of something that it does not name"
     return Permanent(
         "invalid_prompt",
-        f"ComfyUI refuses the graph because{where} {said or 'of something that it does not name'}",
+        f"ComfyUI refuses the graph because{where} {said}",
         node_id=first.get("node_id") or refusal.node_id,
         class_type=first.get("class_type") or refusal.class_type,
         **details,

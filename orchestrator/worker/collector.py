@@ -7,7 +7,7 @@ never seen, and is deleted in one go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -74,8 +74,10 @@ class Collector:
                     break
             whole = bytes(head)
             media = inspect(whole, output.filename)
-            data = whole if len(whole) < HEAD_BYTES else _rejoin(whole, chunks)
-            return await self._put(owner, number, output.node_id, output.filename, data, media)
+            if len(whole) < HEAD_BYTES:
+                return await self._put(owner, number, output.node_id, output.filename, whole, media)
+            async with aclosing(_rejoin(whole, chunks)) as data:
+                return await self._put(owner, number, output.node_id, output.filename, data, media)
 
     async def _put(
         self, owner: Owner, number: int, node_id: str, name: str, data: bytes | AsyncIterator[bytes], media: Media
@@ -88,7 +90,7 @@ class Collector:
         )  # fmt: skip
 
 
-async def _rejoin(head: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _rejoin(head: bytes, rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     yield head
     async for chunk in rest:
         yield chunk

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from time import monotonic
-from typing import Any
 
 from orchestrator.comfy.answers import HistoryEntry
 from orchestrator.comfy.session import Collect, Fail, Rerun, Retry, Session, Verdict, missing_file
@@ -15,7 +13,7 @@ from orchestrator.domain.run import TERMINAL, RunState
 from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded
 from orchestrator.graph.needs import needs
 from orchestrator.graph.stage import break_cache
-from orchestrator.store.port import Order, Result, RunKey
+from orchestrator.store.port import Graph, Order, Result, RunKey
 from orchestrator.worker.bench import Bench, End
 from orchestrator.worker.collector import Owner
 from orchestrator.worker.leash import Leash, Stop, Stopped
@@ -104,7 +102,7 @@ class Execution:
             verdict = await self._attempt(order, break_cache(order.graph, self.run_id))
         return verdict if isinstance(verdict, Done) else self._judge(verdict)
 
-    async def _attempt(self, order: Order, graph: Mapping[str, Any]) -> Done | Verdict:
+    async def _attempt(self, order: Order, graph: Graph) -> Done | Verdict:
         """Executes the graph once, if ComfyUI does not have it already, and collects what it made."""
         session = self.prompt.session = Session(order.graph, order.spec.outputs)
         if not self._found:
@@ -121,7 +119,7 @@ class Execution:
             return missing_file(error.message)
         return Done(self._result(entry, outputs, load_s))
 
-    async def _submit(self, graph: Mapping[str, Any]) -> None:
+    async def _submit(self, graph: Graph) -> None:
         """Has the run queued on ComfyUI."""
         try:
             await self.prompt.post(await self._staged(graph))
@@ -132,7 +130,7 @@ class Execution:
             await self.prompt.halt()
             await self.prompt.post(await self._staged(graph))
 
-    async def _staged(self, graph: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _staged(self, graph: Graph) -> Graph:
         async with self.leash.held():
             return await self._bench.stager.stage(graph, self.run_id)
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
-from typing import Any
 
 from orchestrator.comfy.answers import HistoryEntry, Queue
 from orchestrator.comfy.protocol import Event
 from orchestrator.comfy.session import Instruction, Session
 from orchestrator.errors import Retryable, WorkerFault
+from orchestrator.store.port import Graph
 from orchestrator.worker.bench import Bench
 from orchestrator.worker.leash import Leash
 from orchestrator.worker.patience import delays, insist
@@ -61,7 +61,7 @@ class Prompt:
         elif self.run_id not in queue.pending:
             self._end()
 
-    async def post(self, graph: Mapping[str, Any]) -> None:
+    async def post(self, graph: Graph) -> None:
         """Returns when ComfyUI has it. Raises what ComfyClient.prompt raises, and Stopped between two tries."""
         pauses = delays()
         while True:

@@ -7,9 +7,8 @@ harm. What was sent is remembered for as long as the ComfyUI is the same, and fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Any
 
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.delivery.keys import asset_key
@@ -17,9 +16,8 @@ from orchestrator.delivery.storage import Storage
 from orchestrator.domain.asset import Asset
 from orchestrator.errors import FleetError, NotFound, Permanent, Retryable, WorkerFault
 from orchestrator.graph.stage import asset_ids, stage
+from orchestrator.store.port import Graph
 from orchestrator.worker.patience import insist
-
-Graph = Mapping[str, Any]
 
 _FORM_BYTES = 1024  # what an upload has around its file
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
+import random
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
-from PIL import Image
+from blake3 import blake3
+from PIL import Image, ImageOps
 
+from orchestrator.comfy import client
+from orchestrator.delivery.keys import asset_key
 from orchestrator.delivery.local import LocalStorage
+from orchestrator.delivery.media import HEAD_BYTES
 from orchestrator.domain.asset import MediaType
 from orchestrator.domain.event import EventType
 from orchestrator.domain.job import JobError, JobStatus
@@ -19,8 +27,9 @@ from orchestrator.domain.run import RunState
 from orchestrator.domain.worker import WorkerState
 from orchestrator.errors import Busy
 from orchestrator.settings import LeaseSettings
-from orchestrator.store.port import Assignment, RunKey
+from orchestrator.store.port import Assignment, Result, RunKey
 from orchestrator.store.redis import RedisStore
+from orchestrator.worker import execution, watch
 from tests.fixtures.comfyui import StartSim, StartSimProcess
 from tests.fixtures.driving import Fleet, Gate, Graph, Wire, asset_input, eventually, node, picture, sampled
 
@@ -101,6 +110,41 @@ async def test_an_input_is_sent_once_however_many_runs_want_it(fleet: Fleet, sim
         there.unlink()  # somebody tidies up
         assert (await fleet.job(await fleet.submit(graph, "w"))).status is JobStatus.SUCCEEDED
         assert there.stat().st_mtime_ns > sent_at
+
+
+async def test_large_files_both_ways(fleet: Fleet, sim_comfyui: StartSim) -> None:
+    sim = await sim_comfyui()
+    noise = Image.frombytes("RGB", (500, 500), random.Random(1).randbytes(750_000))
+    buffer = io.BytesIO()
+    noise.save(buffer, "PNG")
+    asset = await fleet.upload(buffer.getvalue(), "noise.png")
+    graph = {
+        "1": node("LoadImage", image=asset_input(asset)),
+        "2": node("ImageInvert", image=["1", 0]),
+        "3": node("SaveImage", images=["2", 0], filename_prefix="p"),
+    }
+    async with fleet.agent(("w", sim.url)):
+        await fleet.worker("w")
+        (output,) = (await fleet.job(await fleet.submit(graph, "w"))).outputs
+        data = await fleet.read(output.path)
+        assert len(data) == output.size_bytes > HEAD_BYTES
+        assert output.hash == f"blake3:{blake3(data).hexdigest()}"
+        assert Image.open(io.BytesIO(data)).tobytes() == ImageOps.invert(noise).tobytes()
+
+
+async def test_an_input_that_is_stored_no_more_fails_the_job(fleet: Fleet, sim_comfyui: StartSim) -> None:
+    sim = await sim_comfyui()
+    asset = await fleet.upload(b"x", "x.png")
+    await fleet.storage.delete(asset_key(asset.hash))
+    graph = {
+        "1": node("LoadImage", image=asset_input(asset)),
+        "2": node("SaveImage", images=["1", 0], filename_prefix="p"),
+    }
+    async with fleet.agent(("w", sim.url)):
+        await fleet.worker("w")
+        job = await fleet.job(await fleet.submit(graph, "w"))
+        assert job.error is not None
+        assert (job.error.code, job.error.details) == ("asset_missing", {"asset": asset.id})
 
 
 MANY: Graph = {
@@ -274,6 +318,37 @@ async def test_time_that_is_up(fleet: Fleet, sim_comfyui: StartSim) -> None:
         assert (await fleet.job(behind)).status is JobStatus.SUCCEEDED
 
 
+async def test_a_node_that_does_not_stop_costs_the_worker_until_it_does(
+    fleet: Fleet, sim_comfyui: StartSim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "HALT_GRACE_S", 0.2)
+    sim = await sim_comfyui(step_seconds=2.0)  # and interrupts are heeded between steps
+    async with fleet.agent(("w", sim.url)):
+        await fleet.worker("w")
+        stubborn = await fleet.submit(sampled(steps=2), "w", timeout_s=0.2)
+        behind = await fleet.submit(picture(), "w")
+        job = await fleet.job(stubborn)
+        assert job.error is not None
+        assert job.error.code == "timeout"
+        returned = await fleet.run_in(behind, RunState.LOST)
+        assert returned.outcome is not None
+        assert "does not stop when it is told to" in returned.outcome
+        await fleet.worker("w")
+        assert await queued(sim.url) == []
+
+
+async def test_somebody_else_interrupts(fleet: Fleet, sim_comfyui: StartSim) -> None:
+    sim = await sim_comfyui(step_seconds=0.02)
+    async with fleet.agent(("w", sim.url)):
+        await fleet.worker("w")
+        job_id = await fleet.submit(sampled(steps=500), "w")
+        await fleet.run_in(job_id, RunState.RUNNING)
+        async with aiohttp.ClientSession() as http:
+            await http.post(f"{sim.url}/interrupt")
+        lost = await fleet.run_in(job_id, RunState.LOST)
+        assert lost.outcome == f"somebody else interrupted it on {sim.url}"
+
+
 # --- cancel ---
 
 
@@ -393,6 +468,33 @@ async def test_comfyui_restarted_before_anybody_noticed(fleet: Fleet, sim_proces
         assert (await fleet.job(job_id)).status is JobStatus.SUCCEEDED
 
 
+async def test_a_comfyui_that_hangs(
+    fleet: Fleet, sim_process: StartSimProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_QUICK", aiohttp.ClientTimeout(total=0.5))
+    monkeypatch.setattr(watch, "SILENCE_S", 0.5)
+    monkeypatch.setitem(watch.GONE_AFTER_S, "comfyui_timeout", 1.0)  # type: ignore[arg-type]
+    hanging, other = await sim_process(step_seconds=0.05), await sim_process()
+    async with fleet.agent(("hanging", hanging.url), ("other", other.url)):
+        await fleet.worker("hanging")
+        await fleet.worker("other")
+        job_id = await fleet.submit(sampled(steps=2000), "hanging")
+        first = await fleet.run_in(job_id, RunState.RUNNING)
+        os.kill(hanging.pid, signal.SIGSTOP)
+        try:
+            lost = await fleet.run_in(job_id, RunState.LOST)
+            assert lost.outcome is not None
+            assert "did not answer in time" in lost.outcome
+            await fleet.assign(job_id, "other")
+            job = await fleet.job(job_id)
+            assert job.status is JobStatus.SUCCEEDED
+        finally:
+            os.kill(hanging.pid, signal.SIGCONT)
+        await fleet.worker("hanging")
+        assert first.id not in await queued(hanging.url)
+        assert fleet.stored_runs() == {job.runs[-1].id}
+
+
 async def test_a_comfyui_that_is_not_there_yet(fleet: Fleet, sim_process: StartSimProcess) -> None:
     first = await sim_process()
     await first.kill()
@@ -489,6 +591,57 @@ async def test_what_went_elsewhere_meanwhile_is_stopped_by_the_next_driver(fleet
         await fleet.worker("w")
         assert run.id not in await queued(sim.url)
         await eventually(lambda: len(sim.spans) == 2, "what somebody else queued to be executed")
+
+
+async def test_two_agents_with_the_same_worker(
+    fleet: Fleet, sim_comfyui: StartSim, caplog: pytest.LogCaptureFixture
+) -> None:
+    sim = await sim_comfyui(step_seconds=0.02)
+    async with fleet.agent(("w", sim.url)):
+        await fleet.worker("w")
+        job_id = await fleet.submit(sampled(steps=60), "w")
+        await fleet.run_in(job_id, RunState.RUNNING)
+        async with fleet.agent(("w", sim.url), name="another"):
+            job = await fleet.job(job_id)
+            assert job.status is JobStatus.SUCCEEDED
+            assert len(job.runs) == 1
+            assert len(sim.spans) == 1
+            assert fleet.stored_runs() == {job.runs[0].id}
+            await eventually(lambda: "remove it from one of them" in caplog.text, "the mistake to be told")
+
+
+# --- the store goes away ---
+
+
+class Forgetful:
+    """A store whose answer to the first commit is lost on the way, after it was done."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self.commits = 0
+
+    async def commit(self, key: RunKey, result: Result) -> None:
+        await self._store.commit(key, result)
+        self.commits += 1
+        if self.commits == 1:
+            raise Busy("store_unavailable", "Redis does not answer", 1.0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_a_commit_whose_answer_was_lost_is_one_commit(
+    fleet: Fleet, store: RedisStore, sim_comfyui: StartSim
+) -> None:
+    sim = await sim_comfyui()
+    forgetful = Forgetful(store)
+    fleet.store = forgetful  # type: ignore[assignment]
+    async with fleet.agent(("w", sim.url)):
+        await fleet.worker("w")
+        job = await fleet.job(await fleet.submit(picture(), "w"))
+        await eventually(lambda: forgetful.commits == 2, "the driver to insist")
+        assert job.status is JobStatus.SUCCEEDED
+        assert len(await fleet.read(job.outputs[0].path)) == job.outputs[0].size_bytes
 
 
 # --- the run goes away ---
