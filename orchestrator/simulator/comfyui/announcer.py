@@ -13,7 +13,10 @@ from orchestrator.simulator.comfyui.sockets import Sockets
 
 
 class Announcer:
-    """Messages in ComfyUI's words. Progress of a prompt without a client goes to everybody; the rest to nobody."""
+    """Messages in ComfyUI's words. Progress of a prompt without a client goes to everybody; the rest to nobody.
+
+    They leave whenever a node is about to run or has made a step, and at the end.
+    """
 
     def __init__(self, item: Item, sockets: Sockets) -> None:
         self._prompt_id = item.prompt_id
@@ -36,6 +39,7 @@ class Announcer:
         if self.client_id is not None:
             self.last_node_id = node_id
             self._post("executing", {"node": node_id, "display_node": node_id, "prompt_id": self._prompt_id})
+        self._sockets.flush()
 
     def executed(self, node_id: str, output: Mapping[str, Any] | None) -> None:
         if self.client_id is not None:
@@ -46,6 +50,7 @@ class Announcer:
         """The last message of a prompt, when it is already in history."""
         if self.client_id is not None:
             self._post("executing", {"node": None, "prompt_id": self._prompt_id})
+        self._sockets.flush()
 
     def started(self, node_id: str) -> None:
         self._state(node_id, "running", 0.0, 1.0)
@@ -63,6 +68,7 @@ class Announcer:
         self._post("progress", {"value": value, "max": maximum, "prompt_id": self._prompt_id, "node": node_id})
         if preview is not None and not with_metadata:
             self._post("preview", {}, preview)
+        self._sockets.flush()
 
     def _state(self, node_id: str, state: str, value: float, maximum: float) -> None:
         self._nodes[node_id] = {"value": value, "max": maximum, "state": state, **self._identity(node_id)}

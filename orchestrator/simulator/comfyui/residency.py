@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from orchestrator.simulator.comfyui.config import SimConfig
 from orchestrator.simulator.comfyui.values import Weights
@@ -84,7 +84,7 @@ class Residency:
     def ram_used(self) -> int:
         return min(sum(size for _, size in list(self._ram.values())), self._config.ram_bytes)
 
-    def snapshot(self) -> dict[str, object]:
+    def snapshot(self) -> dict[str, Any]:
         """Loads and resident files, least recently used first."""
         return {
             "loads": {

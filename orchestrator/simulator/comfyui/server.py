@@ -115,7 +115,12 @@ def _assemble(config: SimConfig) -> Sim:
     machine = Machine(config, Files(config.directory), Residency(config), Interrupt(), threading.Event())
     classes = NodeClasses(config, machine.files)
     sockets = Sockets()
-    queue = PromptQueue(lambda: sockets.post(Message("status", {"status": queue.info()}, None)))
+
+    def tell_everyone() -> None:
+        sockets.post(Message("status", {"status": queue.info()}, None))
+        sockets.flush()
+
+    queue = PromptQueue(tell_everyone)
     return Sim(machine, classes, queue, sockets, Executor(machine, classes, queue, sockets))
 
 

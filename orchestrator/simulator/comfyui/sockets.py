@@ -42,15 +42,17 @@ class Sockets:
         return self._flags.get(client_id or "", {}).get(feature) is True
 
     def post(self, message: Message) -> None:
-        """Queue a message, from any thread; one that nobody would hear is dropped here."""
-        if message.client_id not in self._sockets and (message.client_id is not None or not self._sockets):
-            return
-        self._waiting.append(message)
-        if not self._awake.is_set():
+        """Queue a message, from any thread, to be sent at the next flush; drop one that nobody would hear."""
+        if message.client_id in self._sockets or (message.client_id is None and self._sockets):
+            self._waiting.append(message)
+
+    def flush(self) -> None:
+        """Have what is queued sent, from any thread. To wake the loop costs more than the message does."""
+        if self._waiting and not self._awake.is_set():
             self._loop.call_soon_threadsafe(self._awake.set)
 
     async def publish(self) -> None:
-        """Send what is posted, for ever."""
+        """Send what is flushed, for ever."""
         while True:
             await self._awake.wait()
             self._awake.clear()
