@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from rich import box
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -40,12 +41,14 @@ def emit_json(document: Any) -> None:
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType | None]], *, empty: str) -> None:
     """A table, or the line `empty` (on stderr) when there is nothing to show."""
     table = Table(box=box.SIMPLE_HEAD if out.is_terminal else None, pad_edge=False, header_style="bold")
-    for n, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=n == 0)  # the first one names the row: to be copied whole
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else cell for cell in row))
     if table.row_count:
-        out.print(table)
+        # A terminal that is too narrow wraps the lines itself: ids and paths that a table broke could not be copied.
+        natural = Measurement.get(out, out.options.update(max_width=PIPE_WIDTH), table).maximum
+        Console(width=max(out.width, natural), highlight=False).print(table)
     else:
         err.print(empty)
 
@@ -63,7 +66,10 @@ def seconds(value: float | None) -> str:
     if value < 120:
         return f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 120:
+        return f"{minutes} min {rest} s"
+    hours = minutes // 60
+    return f"{hours} h {minutes % 60} min" if hours < 48 else f"{hours // 24} days"
 
 
 def ago(moment: str) -> str:

@@ -65,7 +65,8 @@ def _order(worker_id: str, order: str, url: str, as_json: bool) -> None:
 
 def _row(worker: dict[str, Any], held: dict[str, Any] | None) -> tuple[Any, ...]:
     models = [model["name"] for model in reversed(held["vram"])] if held else []
+    device = (worker["device"] or "").partition(" : ")[0]  # without its allocator
     return (
-        worker["id"], status_text(worker["state"]), worker["pool"], worker["comfyui_version"], worker["device"],
+        worker["id"], status_text(worker["state"]), worker["pool"], worker["comfyui_version"], device,
         size(worker["vram_bytes"]), str(len(worker["runs"])), "\n".join(models), worker["note"],
     )  # fmt: skip

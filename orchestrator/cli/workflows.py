@@ -71,7 +71,7 @@ def show(name: Name, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     emit_table(
         ("version", "", "registered", "digest"),
         (
-            (str(v["version"]), "active" if v["active"] else "", ago(v["created_at"]), v["digest"])
+            (str(v["version"]), "active" if v["active"] else "", ago(v["created_at"]), v["digest"][:23])
             for v in versions["workflows"]
         ),
         empty="it has no versions",

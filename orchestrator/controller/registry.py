@@ -6,8 +6,9 @@ meanwhile, and the intake then asks here again after `moved`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.controller.catalogs import Catalogs
@@ -81,7 +82,8 @@ class Registry:
         self._active.pop(name, None)
 
     async def _register(self, bundle: Bundle) -> Workflow:
-        workflow = await self._store.register_workflow(check(bundle, await self._catalogs.of(bundle.spec.pool)))
+        checked = check(bundle, await self._catalogs.of(bundle.spec.pool))
+        workflow = await self._store.register_workflow(replace(checked, created_at=time.time()))
         self.moved(workflow.name)
         return self._keep(workflow).workflow
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from rich.text import Text
 
 from orchestrator.cli.bench.figures import Figure
-from orchestrator.cli.console import emit_json, emit_table, err
+from orchestrator.cli.console import emit_json, emit_table, err, out
 from orchestrator.cli.options import AsJson
 
 
@@ -18,8 +18,9 @@ def bench(as_json: AsJson = False) -> None:
     if as_json:
         emit_json([{**asdict(figure), "met": figure.met} for figure in figures])
     else:
-        columns = ("figure", "measured", "target", "", "detail", "how")
-        emit_table(columns, map(_row, figures), empty="nothing was measured")
+        emit_table(("figure", "measured", "target", "", "detail"), map(_row, figures), empty="nothing was measured")
+        for figure in figures:
+            out.print(f"{figure.name}: {figure.how}", style="dim", markup=False, soft_wrap=True)
 
 
 async def _measure() -> list[Figure]:
@@ -37,7 +38,7 @@ async def _measure() -> list[Figure]:
 def _row(figure: Figure) -> tuple[str | Text, ...]:
     met = Text("met", style="green") if figure.met else Text("missed", style="red")
     target = f"{figure.sense} {_value(figure.target, figure.unit)}"
-    return figure.name, _value(figure.value, figure.unit), target, met, figure.detail, figure.how
+    return figure.name, _value(figure.value, figure.unit), target, met, figure.detail
 
 
 def _value(value: float, unit: str) -> str:
