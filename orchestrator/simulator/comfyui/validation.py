@@ -21,8 +21,6 @@ Error = dict[str, Any]
 CONVERSIONS = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 WILDCARDS = frozenset({"*", "COMFY_MATCHTYPE_V3"})
 LONG_LIST = 20
-MAX_DEPTH = 300
-"""How deep a chain of nodes may be before ComfyUI 0.3.64's recursion ends in an exception."""
 
 
 @dataclass
