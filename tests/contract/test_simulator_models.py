@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from orchestrator.simulator.comfyui import RunningSim
-from tests.contract.scenarios import empty_image, node
+from tests.contract.scenario import empty_image, node
 from tests.fixtures.comfyui import SimProcess
 
 Json = Any
