@@ -18,6 +18,7 @@ from orchestrator.errors import WorkerFault
 from orchestrator.settings import LeaseSettings
 from orchestrator.store.port import Mail
 from orchestrator.worker.bench import AgentStore, End
+from orchestrator.worker.patience import passed
 from orchestrator.worker.tenure import Tenure
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Driver:
                 elif ending.why is End.SUPERSEDED and monotonic() - tenure.beaten_at < self._leases.worker_s:
                     # Our lease had not run out, so somebody else registered the same worker.
                     log.error("%s is driven by another agent as well: remove it from one of them", self._info.id)
-                    await self._pause(self._leases.worker_s)
+                    await passed(self._draining, self._leases.worker_s)
 
     def deliver(self, mail: Mail) -> None:
         """Mail for this worker."""
@@ -65,11 +66,7 @@ class Driver:
     async def _answer(self, client: ComfyClient) -> None:
         """Returns when ComfyUI answers, or there is no need to wait any more."""
         while not self._draining.is_set():
-            await self._pause(PROBE_S)
+            await passed(self._draining, PROBE_S)
             with suppress(WorkerFault):
                 await client.queue()
                 return
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._draining.wait(), seconds)

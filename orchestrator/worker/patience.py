@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from itertools import chain, repeat
 from typing import TypeVar
 
@@ -23,6 +24,14 @@ _NONSENSE = 3  # answers that are no ComfyUI's, after which waiting makes no sen
 def delays() -> Iterator[float]:
     """Seconds between one try and the next, for ever."""
     return chain(_DELAYS_S, repeat(_LAST_DELAY_S))
+
+
+async def passed(event: asyncio.Event, seconds: float) -> None:
+    """Waits until the event is set, for so long at most. (Unlike asyncio.wait_for in Python 3.11, this cannot swallow
+    a cancellation that comes with the event.)"""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def insist(call: Callable[[], Awaitable[T]], doubt: Callable[[], None] | None = None) -> T:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from time import monotonic
 
 from orchestrator.comfy.answers import HistoryEntry, Queue
@@ -20,7 +19,7 @@ from orchestrator.errors import Retryable, WorkerFault
 from orchestrator.store.port import Graph
 from orchestrator.worker.bench import Bench
 from orchestrator.worker.leash import Leash
-from orchestrator.worker.patience import delays, insist
+from orchestrator.worker.patience import delays, insist, passed
 
 HALT_POLL_S = 0.25
 
@@ -118,8 +117,7 @@ class Prompt:
                 if monotonic() > give_up_at:
                     return False
                 self._leash.pulled.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._leash.pulled.wait(), HALT_POLL_S)
+                await passed(self._leash.pulled, HALT_POLL_S)
         return True
 
     async def forget(self) -> None:

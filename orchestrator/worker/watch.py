@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from time import monotonic
 
 from orchestrator.comfy.answers import Queue
@@ -19,6 +18,7 @@ from orchestrator.comfy.stream import Connected, Disconnected, Stream
 from orchestrator.errors import WorkerFault
 from orchestrator.worker.bench import Bench, End
 from orchestrator.worker.execution import Execution
+from orchestrator.worker.patience import passed
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ class Watch:
     async def look(self) -> None:
         """Asks for the queue where the websocket is not enough, until ComfyUI is gone."""
         while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._bench.doubted.wait(), UNHEARD_S)
+            await passed(self._bench.doubted, UNHEARD_S)
             if self._bench.doubted.is_set() or self._due():
                 self._bench.doubted.clear()
                 await self._ask()
