@@ -52,9 +52,7 @@ class Driver:
         await self._post("/history", {"clear": True})
         await self._post("/free", {"unload_models": True, "free_memory": True})
         await self._post("/prompt", {"prompt": BETWEEN})
-        async with asyncio.timeout(PATIENCE):
-            while not await self.fetch("/history?max_items=1"):
-                await asyncio.sleep(0.01)
+        await self.finished()
         await self._post("/history", {"clear": True})
         return self
 
@@ -114,6 +112,12 @@ class Driver:
                     break
         self.note({"socket": name, "heard": heard})
         return message
+
+    async def finished(self, prompt_id: str = "") -> None:
+        """Wait until a prompt, or any, is in history, without a socket and without a note."""
+        async with asyncio.timeout(PATIENCE):
+            while not await self.fetch(f"/history/{prompt_id}" if prompt_id else "/history?max_items=1"):
+                await asyncio.sleep(0.01)
 
     async def silence(self, name: str, path: str = "/prompt") -> None:
         """Write down that a socket has heard nothing by the time the server has answered once more."""
