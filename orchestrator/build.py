@@ -31,7 +31,8 @@ from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
 from orchestrator.controller.reaper import Reaper
 from orchestrator.controller.registry import Registry
-from orchestrator.delivery.storage import Storage, open_storage
+from orchestrator.delivery.local import LocalStorage
+from orchestrator.delivery.storage import Storage
 from orchestrator.domain.worker import WorkerInfo
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import AttachedWorker, Settings
@@ -85,6 +86,16 @@ async def agent(settings: Settings, stop: asyncio.Event) -> None:
         await stop.wait()
 
 
+def open_storage(settings: Settings) -> Storage:
+    """The storage that the settings name."""
+    named = settings.storage
+    if named.kind == "s3":
+        from orchestrator.delivery.s3 import S3Storage  # here, as boto3 takes a while to import
+
+        return S3Storage(str(named.bucket), named.prefix, named.endpoint, named.region)
+    return LocalStorage(named.path or settings.data_dir / "storage")
+
+
 @asynccontextmanager
 async def _embedded_redis(settings: Settings) -> AsyncIterator[str]:
     with _only_user(settings.data_dir):
@@ -115,7 +126,7 @@ async def _shared(settings: Settings, redis_url: str) -> AsyncIterator[Shared]:
         redis_url, settings.redis.namespace, settings.leases, settings.retention, settings.limits
     )
     try:
-        storage = open_storage(settings.storage, settings.data_dir)
+        storage = open_storage(settings)
         try:
             yield Shared(store, storage)
         finally:

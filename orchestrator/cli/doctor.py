@@ -19,7 +19,6 @@ from orchestrator.cli.console import emit_json, out
 from orchestrator.cli.errors import FAILED
 from orchestrator.cli.options import AsJson, Config, config_path
 from orchestrator.comfy.client import ComfyClient
-from orchestrator.delivery.storage import open_storage
 from orchestrator.errors import FleetError
 from orchestrator.settings import AttachedWorker, Settings, load
 from orchestrator.store.embedded import EmbeddedRedis
@@ -120,11 +119,13 @@ async def _durability(redis: Redis) -> Finding:
 
 
 async def _storage(settings: Settings) -> Finding:
+    from orchestrator import build
+
     place = settings.storage.path or settings.data_dir / "storage"
     where = f"folder {place}" if settings.storage.kind == "local" else f"bucket {settings.storage.bucket}"
     key, written = "doctor/probe", b"comfyfleet doctor"
     try:
-        storage = open_storage(settings.storage, settings.data_dir)
+        storage = build.open_storage(settings)
         try:
             await storage.put(key, written, "text/plain")
             read = b"".join([chunk async for chunk in storage.read(key)])

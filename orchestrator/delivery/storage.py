@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from orchestrator.errors import NotFound
-from orchestrator.settings import StorageSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +61,6 @@ class Storage(Protocol):
     async def close(self) -> None:
         """Ends its threads and connections, once what they do is done."""
         ...
-
-
-def open_storage(settings: StorageSettings, data_dir: Path) -> Storage:
-    """The storage that the settings name. Imports only what that kind needs."""
-    if settings.kind == "s3":
-        from orchestrator.delivery.s3 import S3Storage
-
-        return S3Storage(str(settings.bucket), settings.prefix, settings.endpoint, settings.region)
-    from orchestrator.delivery.local import LocalStorage
-
-    return LocalStorage(settings.path or data_dir / "storage")
 
 
 @dataclass(frozen=True, slots=True)

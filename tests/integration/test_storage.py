@@ -19,12 +19,13 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from mypy_boto3_s3 import S3Client
 from werkzeug.serving import make_server
 
+from orchestrator.build import open_storage
 from orchestrator.delivery import incoming, s3
 from orchestrator.delivery.local import LocalStorage
 from orchestrator.delivery.s3 import S3Storage
-from orchestrator.delivery.storage import Storage, open_storage
+from orchestrator.delivery.storage import Storage
 from orchestrator.errors import Busy, InvalidRequest, NotFound
-from orchestrator.settings import StorageSettings
+from orchestrator.settings import Settings, StorageSettings
 
 BUCKET = "fleet"
 
@@ -68,7 +69,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     else:
         endpoint = request.getfixturevalue("s3_endpoint")
         settings = StorageSettings(kind="s3", bucket=BUCKET, prefix="some/where/", endpoint=endpoint)
-    opened = open_storage(settings, tmp_path)
+    opened = open_storage(Settings(data_dir=tmp_path, storage=settings))
     yield opened
     await opened.close()
 
