@@ -139,9 +139,11 @@ class _Term:
             self._index.learned.ran(held.trait.profile, gpu, worker_id, held.load_s, load_s or 0.0, execute_s)
         if item.entry is not None:
             self._metrics.ended(item.entry.profile, RunState(data["state"]), execute_s, load_s)
-            if held is not None and held.began_at is not None:
-                wait_s = time.time() - item.entry.arrived_at - (now - held.began_at)
-                self._metrics.waited(item.entry.profile, max(0.0, wait_s))
+            began_at = held.began_at if held is not None else None
+            if began_at is None and execute_s is not None:
+                began_at = now - execute_s  # a short run is over before its start is told
+            if began_at is not None:
+                self._metrics.waited(item.entry.profile, time.time() - item.entry.arrived_at - (now - began_at))
 
     # Workers
 

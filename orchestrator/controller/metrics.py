@@ -41,7 +41,7 @@ class DispatchMetrics:
         self._decision.observe(seconds)
 
     def waited(self, profile: str, wait_s: float) -> None:
-        self._wait.labels(_workflow(profile)).observe(wait_s)
+        self._wait.labels(_workflow(profile)).observe(max(0.0, wait_s))  # two clocks may differ a little
 
     def ended(self, profile: str, state: RunState, execute_s: float | None, load_s: float | None) -> None:
         """The seconds are None for a run that did not come to its end."""

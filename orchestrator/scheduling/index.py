@@ -237,6 +237,7 @@ class Index:
         pool.fleet.update(view, is_open)
         if is_open:
             pool.fresh_workers[view] = None
+            pool.recall(view)
         elif opens_at is not None and opens_at != view.timer_at:
             view.timer_at = opens_at
             self.agenda.at(opens_at, self._changed, view)

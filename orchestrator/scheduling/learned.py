@@ -16,6 +16,7 @@ PACE_WEIGHT = 0.1
 CLIP = 4.0  # an observation moves an estimate as if it were at most this many times off
 SETTLED = 3  # runs of a profile before what it shows counts for the GPU's pace
 PROFILES = 10_000  # kept; the least recently seen go first
+LEAST_SHARE = 0.5  # of a run that loaded something is taken for execution, until it is known better
 SHORTEST_S = 1e-3
 FORMAT = 1
 
@@ -29,6 +30,10 @@ class Learned:
         self._gpu: dict[str, float] = {}  # GPU kind -> seconds there per second on a GPU of pace 1
         self._load: dict[str, float] = {}  # worker -> seconds of loading there per second expected by the priors
 
+    def knows(self, profile: str) -> bool:
+        """Whether a run of this profile was seen."""
+        return profile in self._execute
+
     def execute_s(self, profile: str, gpu: str) -> float:
         """Expected seconds of execution, without loading."""
         known = self._execute.get(profile)
@@ -39,26 +44,26 @@ class Learned:
         return self._load.get(worker, 1.0)
 
     def ran(self, profile: str, gpu: str, worker: str, expected_load_s: float, load_s: float, execute_s: float) -> None:
-        """A run took `execute_s` in all, and `load_s` of them went into loading, says the worker."""
-        self._executed(profile, gpu, execute_s - load_s)
+        """A run took `execute_s` in all, and `load_s` of them went into loading, thinks the worker."""
+        pace = self._gpu.get(gpu, 1.0)
+        seconds = max(execute_s, SHORTEST_S)
+        base, runs = self._execute.pop(profile, (0.0, 0))
+        if load_s > 0:
+            # How much of it was loading is a guess: it serves until a run shows it that loaded nothing.
+            base = base or max(seconds - load_s, seconds * LEAST_SHARE) / pace
+        elif not runs:
+            base, runs = seconds / pace, 1
+        else:
+            ratio = _clipped(seconds / (base * pace))
+            base, runs = base * ratio ** max(WEIGHT, 1 / (runs + 1)), runs + 1
+            if runs > SETTLED:
+                self._gpu[gpu] = pace * ratio**GPU_WEIGHT
+        self._execute[profile] = base, runs
+        if len(self._execute) > PROFILES:
+            del self._execute[next(iter(self._execute))]
         if expected_load_s > 0 and load_s > 0:  # else residency was misjudged, which says nothing about pace
             self._load[worker] = self.load_pace(worker) * _clipped(load_s / expected_load_s) ** PACE_WEIGHT
         self.changed = True
-
-    def _executed(self, profile: str, gpu: str, seconds: float) -> None:
-        seconds = max(seconds, SHORTEST_S)
-        pace = self._gpu.get(gpu, 1.0)
-        known = self._execute.pop(profile, None)
-        if known is None:
-            self._execute[profile] = (seconds / pace, 1)
-        else:
-            base, runs = known
-            ratio = _clipped(seconds / (base * pace))
-            self._execute[profile] = (base * ratio ** max(WEIGHT, 1 / (runs + 1)), runs + 1)
-            if runs >= SETTLED:
-                self._gpu[gpu] = pace * ratio**GPU_WEIGHT
-        if len(self._execute) > PROFILES:
-            del self._execute[next(iter(self._execute))]
 
     def dump(self) -> bytes:
         """All of it, for `load`; `changed` is taken back."""

@@ -87,12 +87,17 @@ class _Match:
         self._placements = placements
 
     def run(self) -> None:
-        if len(self._fleet.open) <= len(self._line):
+        if self._workers_are_scarce():
             self._serve_workers()
             self._serve_groups()
         else:
             self._serve_groups()
             self._serve_workers()
+
+    def _workers_are_scarce(self) -> bool:
+        """Or there are groups that a fresh worker has to look at before a fresh group may have it."""
+        fresh = sum(group.head is not None for group in self._pool.fresh_groups)
+        return len(self._fleet.open) <= len(self._line) or fresh < len(self._line)
 
     def _serve_workers(self) -> None:
         """Each fresh worker takes runs while it is open and there is one for it."""
@@ -128,9 +133,11 @@ class _Match:
         """The group whose next run this worker should take: the least loading among those that may overtake."""
         oldest = list(islice(fits(view, self._line, self._fleet), self._rules.heads))
         first = next((group for group in oldest if not self._should_wait(group, view)), None)
-        residents = self._residents(view)
+        if first is None and len(oldest) == self._rules.heads:
+            first = oldest[0]  # so many cannot all be served by others in time
         if first is None:
-            return min(residents, key=_head, default=None)
+            return None
+        residents = self._residents(view)
         vram, pace = view.residence.vram, self._index.learned.load_pace(view.id)
         best, least = first, load_s(view, first.files) * pace + self._evict_s(view, first)
         for group in chain(residents, oldest):
@@ -151,7 +158,7 @@ class _Match:
         best: WorkerView | None = None
         least = inf
         for view in self._open_for(group):
-            seconds = self._cost(view, group).finish_s + self._evict_s(view, group)
+            seconds = self._total_s(view, group)
             if seconds < least:
                 best, least = view, seconds
         return None if best is None or self._should_wait(group, best) else best
@@ -178,30 +185,41 @@ class _Match:
         """Whether workers that hold the group's files will have served all of it before this one could.
 
         Then the group waits: until the worker that it hopes for takes something, or for as long as loading would take.
+        The same where nobody can tell, as such a run was never seen: what looks like a backlog may be gone in a moment.
         """
         if group.anchor is None or group.anchor in view.residence.vram:
             return False
         if group.patience and group.patience[0] == group.head and group.patience[1] <= self._now:
             return False
-        its = self._cost(view, group)
+        ours = self._cost(view, group)
+        ours_s = ours.finish_s + self._evict_s(view, group)
         holders = self._fleet.holders.of(group.anchor)
-        bound_s = its.finish_s + self._evict_s(view, group)
-        behind_s = (group.size - 1) * its.execute_s / max(1, len(holders))
-        if behind_s >= bound_s:
+        behind_s = (group.size - 1) * ours.execute_s / max(1, len(holders))
+        never_seen = not self._index.learned.knows(self._index.next_profile(group))
+        if behind_s >= ours_s and not never_seen:
             return False
         for other in islice(holders, self._rules.heads):
-            if other is view or other.wait_s(self._now) + behind_s >= bound_s or refusal(other, group, self._fleet):
+            if other is view or refusal(other, group, self._fleet) is not None:
                 continue
-            if self._cost(other, group).finish_s + behind_s < bound_s:
-                self._index.wait_for(other, group, self._now + its.load_s)
+            busy = other not in self._fleet.open
+            if (never_seen and busy) or self._sooner(other, group, ours_s - behind_s):
+                self._index.wait_for(other, group, self._now + ours.load_s)
                 return True
         return False
+
+    def _sooner(self, view: WorkerView, group: Group, limit_s: float) -> bool:
+        """Whether the group's next run would be done there, and what that costs others paid, in less than this."""
+        return view.wait_s(self._now) < limit_s and self._total_s(view, group) < limit_s
 
     def _cost(self, view: WorkerView, group: Group) -> Cost:
         return cost(view, group, self._index.next_profile(group), self._index.learned, self._now)
 
     def _evict_s(self, view: WorkerView, group: Group) -> float:
         return evict_s(view, group.files, self._fleet)
+
+    def _total_s(self, view: WorkerView, group: Group) -> float:
+        """Seconds until the group's next run would be done there, and what that costs others."""
+        return self._cost(view, group).finish_s + self._evict_s(view, group)
 
     def _assign(self, group: Group, view: WorkerView) -> None:
         its = self._cost(view, group)
@@ -213,7 +231,3 @@ class _Match:
 
     def _has_room(self) -> bool:
         return len(self._placements) < AT_ONCE
-
-
-def _head(group: Group) -> int:
-    return group.next

@@ -117,8 +117,9 @@ def work(index: Index, source: Iterator[QueueEntry], decisions: int) -> list[flo
             now = wake_at
         else:
             now, worker = heapq.heappop(ends)
-            index.ended(has[worker].popleft(), None, now)
-            index.learned.ran("w1@1", "a100", worker, 0.0, 0.0, 10.0)
+            held = index.ended(has[worker].popleft(), None, now)
+            assert held is not None
+            index.learned.ran(held.trait.profile, "a100", worker, 0.0, 0.0, 10.0)
             index.queued(next(source), now)
             if has[worker]:
                 begin(worker)
@@ -139,6 +140,8 @@ def main() -> None:
     options = parser.parse_args()
     source = entries(options.sets, seed=1)
     index = Index()
+    for n in range(options.sets):
+        index.learned.ran(f"w{n}@1", "a100", "worker-0000", 0.0, 0.0, 10.0)
     size = fill(index, source, options.queued)
     fleet(index, options.workers, options.sets)
     took = work(index, source, options.decisions)

@@ -34,9 +34,18 @@ def test_one_run_that_took_a_hundred_times_as_long_moves_little() -> None:
 
 def test_loading_is_not_execution() -> None:
     learned = Learned()
-    for _ in range(5):
-        learned.ran("flow@1", "", "w1", expected_load_s=4.0, load_s=6.0, execute_s=9.0)
-    assert learned.execute_s("flow@1", "") == pytest.approx(3.0)
+    learned.ran("flow@1", "", "w1", expected_load_s=4.0, load_s=4.0, execute_s=10.0)
+    assert learned.execute_s("flow@1", "") == pytest.approx(6.0)
+    learned.ran("flow@1", "", "w1", expected_load_s=4.0, load_s=9.0, execute_s=10.0)
+    assert learned.execute_s("flow@1", "") == pytest.approx(6.0)
+
+
+def test_a_guess_at_loading_that_leaves_nothing_for_execution_is_not_believed() -> None:
+    learned = Learned()
+    learned.ran("flow@1", "", "w1", expected_load_s=4.0, load_s=2.0, execute_s=2.0)
+    assert learned.execute_s("flow@1", "") == pytest.approx(1.0)
+    learned.ran("flow@1", "", "w1", expected_load_s=0.0, load_s=0.0, execute_s=0.1)  # this one shows it
+    assert learned.execute_s("flow@1", "") == pytest.approx(0.1)
 
 
 def test_a_gpu_kind_has_a_pace_that_holds_for_profiles_not_seen_there() -> None:

@@ -19,9 +19,11 @@ from hypothesis.stateful import (
     rule,
 )
 
+from orchestrator.domain.needs import Needs
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Residency, Worker, WorkerState
 from orchestrator.scheduling import ticket as tickets
+from orchestrator.scheduling.cost import load_s
 from orchestrator.scheduling.feasible import refusal
 from orchestrator.scheduling.fleet import MAX_HELD
 from orchestrator.scheduling.index import Index
@@ -47,6 +49,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.arrivals = 0
         self.queued: dict[str, QueueEntry] = {}
         self.on: dict[str, str] = {}  # run -> worker
+        self.planned: set[str] = set()  # those there by our own plans
         self.workers: dict[str, tuple[Worker, Offer | None]] = {}
 
     def tell(self, verb: str, *args: object, twice: bool = False) -> None:
@@ -109,8 +112,9 @@ class FleetMachine(RuleBasedStateMachine):
 
     @rule(run=runs)
     def refuse_assignment(self, run: QueueEntry) -> None:
-        """The store would not."""
-        if self.on.pop(run.run_id, None) is not None:
+        """The store would not do what was planned."""
+        if run.run_id in self.planned and self.on.pop(run.run_id, None) is not None:
+            self.planned.discard(run.run_id)
             self.queued[run.run_id] = run
             self.tell("not_assigned", run.run_id)
 
@@ -179,7 +183,10 @@ class FleetMachine(RuleBasedStateMachine):
             assert set(run.needs.models) <= what.models
             assert placement.worker not in run.avoid or not self._others(run)
             self.on[placement.run_id] = placement.worker
-            self._check_overtaking(before[placement.run_id], placement.worker, placement.run_id)
+            self.planned.add(placement.run_id)
+        served = {(before[it.run_id].needs, before[it.run_id].avoid) for it in plan.placements}
+        for placement in plan.placements:
+            self._check_overtaking(before[placement.run_id], placement.worker, served)
         for refusal_ in plan.refusals:
             run = self.queued.pop(refusal_.run_id)
             assert not any(
@@ -200,24 +207,25 @@ class FleetMachine(RuleBasedStateMachine):
             for name, (state, what) in self.workers.items()
         )  # fmt: skip
 
-    def _check_overtaking(self, taken: QueueEntry, worker_id: str, taken_id: str) -> None:
-        """What waits, could have gone to this worker and stood more than overtake_s before, waits for a warm one."""
+    def _check_overtaking(self, taken: QueueEntry, worker_id: str, served: set[tuple[Needs, tuple[str, ...]]]) -> None:
+        """What waits, could have gone to this worker and stood more than overtake_s before, waits for a warm one.
+
+        Or it stood behind such a one of its group, which has just got it."""
         pool = self.index.pools["default"]
         view = pool.fleet.workers[worker_id]
         standing = tickets.standing_s(tickets.issue(taken))
         for group in pool.queue.line:
             if group.standing_s < standing - RULES.overtake_s and refusal(view, group, pool.fleet) is None:
-                assert group.patience is not None
-                assert group.patience[0] == group.head
+                waits = group.patience is not None and group.patience[0] == group.head
+                assert waits or (group.needs, group.avoid) in served
 
     def _check_nobody_idles(self) -> None:
-        """No open worker is left without a run that it could take at once, nothing to load."""
+        """No worker idles beside a run that it could take, nothing to load."""
         for pool in self.index.pools.values():
             for view in pool.fleet.open:
                 for group in pool.queue.line:
-                    if refusal(view, group, pool.fleet) is None:
-                        assert group.files
-                        assert group.anchor not in view.residence.vram
+                    if not view.held and refusal(view, group, pool.fleet) is None:
+                        assert load_s(view, group.files) > 0
 
     @invariant()
     def the_books_agree(self) -> None:
