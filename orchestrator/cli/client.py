@@ -15,11 +15,11 @@ from typing import Any
 import aiohttp
 import orjson
 
+from orchestrator.domain.job import TERMINAL
 from orchestrator.errors import Busy, Conflict, FleetError, InvalidRequest, NotFound
 
 RECONNECT_S = 0.5
 GIVE_UP_AFTER = 60  # reconnects in a row without an event: half a minute, longer than a controller takes to restart
-TERMINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 
 class Unreachable(FleetError):
@@ -62,8 +62,8 @@ class FleetClient:
         except OSError as error:
             raise InvalidRequest("file_unreadable", f"cannot read {file}: {error.strerror}") from error
         with handle:
-            form = aiohttp.FormData()
-            form.add_field("file", handle, filename=file.name)
+            form = aiohttp.FormData(quote_fields=False)  # names go as they are, and not percent-encoded
+            form.add_field("file", handle, filename="".join(filter(str.isprintable, file.name)))
             return await self._json("POST", "/v1/assets", data=form)
 
     async def download(self, url: str, to: Path) -> int:

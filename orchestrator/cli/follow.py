@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from orchestrator.cli.client import TERMINAL, FleetClient
+from orchestrator.cli.client import FleetClient
 from orchestrator.cli.console import err
+from orchestrator.domain.job import TERMINAL
 
 BARS_AT_MOST = 8  # jobs with a bar of their own; beyond that one bar counts finished jobs
 CONNECTIONS = 200  # jobs followed at a time; the events of the others wait for us on the fleet

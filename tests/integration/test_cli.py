@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from orchestrator.cli.client import ask
 from orchestrator.cli.main import app
 
 ROOT = Path(__file__).parent.parent.parent
@@ -97,9 +98,10 @@ def test_run_prints_the_job_as_json(run, tmp_path: Path) -> None:
     assert (tmp_path / job["outputs"][0]["saved"]).stat().st_size == job["outputs"][0]["size_bytes"]
 
 
-def test_run_uploads_a_file(run, tmp_path: Path) -> None:
-    Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "red.png")
-    job = json.loads(run("run", "image-invert", "-f", "image=red.png", "--json").stdout)
+def test_run_uploads_a_file(run, fleet: str, tmp_path: Path) -> None:
+    Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / 'été "red"\n.png')
+    job = json.loads(run("run", "image-invert", "-f", 'image=été "red"\n.png', "--json").stdout)
+    assert ask(fleet, "GET", f"/v1/assets/{job['params']['image']}")["name"] == 'été "red".png'
     with Image.open(tmp_path / job["outputs"][0]["saved"]) as image:
         assert image.size == (20, 10)
         assert image.convert("RGB").getpixel((0, 0)) == (0, 255, 255)
