@@ -85,8 +85,8 @@ class AttachedWorker(Group):
 class LimitSettings(Group):
     max_queued: int = 1_000_000
     """Queued runs beyond which submissions are answered 429 queue_full."""
-    max_body_bytes: int = 64 << 20
-    """JSON bodies."""
+    max_body_bytes: int = 16 << 20
+    """One JSON body: the largest graphs that people send are a few MiB."""
     max_upload_bytes: int = 512 << 20
     """One asset."""
 
