@@ -61,8 +61,11 @@ class ComfyClient:
 
     # --- prompts ---
 
-    async def prompt(self, graph: Mapping[str, Any], prompt_id: str, client_id: str | None) -> None:
-        """Queues the graph; its events go to `client_id`.
+    async def prompt(
+        self, graph: Mapping[str, Any], prompt_id: str, client_id: str | None, outputs: Sequence[str] = ()
+    ) -> None:
+        """Queues the graph; its events go to `client_id`. Only what `outputs` hang on executes, and is checked: all
+        output nodes when it is empty.
 
         Raises Retryable("missing_model", "missing_class", "missing_option") when this ComfyUI lacks something, and
         Permanent("invalid_prompt") for what no ComfyUI takes. One that takes the graph without some of its outputs
@@ -71,6 +74,8 @@ class ComfyClient:
         body: dict[str, Any] = {"prompt": graph, "prompt_id": prompt_id}
         if client_id is not None:
             body["client_id"] = client_id
+        if outputs:
+            body["partial_execution_targets"] = list(outputs)
         status, answer = await self._send("POST", "/prompt", orjson.dumps(body))
         if status == 413:
             raise refusal.too_large(self.url)

@@ -25,6 +25,7 @@ from orchestrator.comfy.protocol import (
 )
 from orchestrator.domain.job import JobError
 from orchestrator.domain.job import Progress as JobProgress
+from orchestrator.graph.shape import reachable
 
 # What torch and the drivers call it when a device has no room, and when it is broken until its process is restarted.
 _OUT_OF_MEMORY = ("memoryerror", "out of memory", "allocation on device", "can't allocate memory")
@@ -159,7 +160,9 @@ class Session:
 
     @cached_property
     def _weights(self) -> Mapping[str, float]:
-        return {node_id: _weight(self._graph, node_id) for node_id in self._graph}
+        """Of the nodes that are to execute."""
+        nodes = reachable(self._graph, self._wanted) if self._wanted else self._graph
+        return {node_id: _weight(self._graph, node_id) for node_id in nodes}
 
     def _start(self) -> Instruction | None:
         if self.started:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from time import monotonic
 
 from orchestrator.comfy.answers import HistoryEntry
 from orchestrator.comfy.session import Collect, Fail, Rerun, Retry, Session, Verdict, missing_file
 from orchestrator.domain.asset import Output
 from orchestrator.domain.job import JobError
+from orchestrator.domain.needs import Needs
 from orchestrator.domain.run import TERMINAL, RunState
 from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded
 from orchestrator.graph.needs import needs
@@ -84,7 +86,7 @@ class Execution:
             return Failed(job_error(error))
         except Retryable as error:
             await self.prompt.halt()
-            return Lost(job_error(error, needs(order.graph, self._bench.catalog)))
+            return Lost(job_error(error, self._needs(order)))
         except Stopped:
             return await self._give_up(order.spec.timeout_s)
         except Superseded:
@@ -106,12 +108,12 @@ class Execution:
         """Executes the graph once, if ComfyUI does not have it already, and collects what it made."""
         session = self.prompt.session = Session(order.graph, order.spec.outputs)
         if not self._found:
-            await self._submit(graph)
+            await self._submit(graph, order.spec.outputs)
         entry = await self.prompt.follow(order.spec.timeout_s, self._announce)
         verdict = session.conclude(entry)
         if not isinstance(verdict, Collect):
             return verdict
-        load_s = self._bench.residency.run(needs(order.graph, self._bench.catalog).models)
+        load_s = self._bench.residency.run(self._needs(order).models)
         try:
             async with self.leash.held():
                 outputs = await self._bench.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
@@ -119,16 +121,16 @@ class Execution:
             return missing_file(error.message)
         return Done(self._result(entry, outputs, load_s))
 
-    async def _submit(self, graph: Graph) -> None:
+    async def _submit(self, graph: Graph, outputs: Sequence[str]) -> None:
         """Has the run queued on ComfyUI."""
         try:
-            await self.prompt.post(await self._staged(graph))
+            await self.prompt.post(await self._staged(graph), outputs)
         except Permanent:
             # ComfyUI may have lost an input that it had.
             if not self._bench.stager.forget(graph):
                 raise
             await self.prompt.halt()
-            await self.prompt.post(await self._staged(graph))
+            await self.prompt.post(await self._staged(graph), outputs)
 
     async def _staged(self, graph: Graph) -> Graph:
         async with self.leash.held():
@@ -139,6 +141,9 @@ class Execution:
         assert key is not None
         await insist(lambda: self._bench.store.start(key, waited_s))
         self.announced = True
+
+    def _needs(self, order: Order) -> Needs:
+        return needs(order.graph, self._bench.catalog, order.spec.outputs)
 
     def _result(self, entry: HistoryEntry, outputs: tuple[Output, ...], load_s: float) -> Result:
         if entry.started_at is not None and entry.ended_at is not None:

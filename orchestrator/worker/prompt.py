@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 
 from orchestrator.comfy.answers import HistoryEntry, Queue
@@ -60,14 +60,14 @@ class Prompt:
         elif self.run_id not in queue.pending:
             self._end()
 
-    async def post(self, graph: Graph) -> None:
+    async def post(self, graph: Graph, outputs: Sequence[str]) -> None:
         """Returns when ComfyUI has it. Raises what ComfyClient.prompt raises, and Stopped between two tries."""
         pauses = delays()
         while True:
             self.posted_as = self._bench.client_id
             self.posted = self._there = True
             try:
-                await self._bench.client.prompt(graph, self.run_id, self.posted_as)
+                await self._bench.client.prompt(graph, self.run_id, self.posted_as, outputs)
                 break
             except WorkerFault as fault:
                 if fault.code == "comfyui_broken":

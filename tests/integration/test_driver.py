@@ -180,8 +180,11 @@ async def test_only_the_outputs_that_were_asked_for(fleet: Fleet, sim_comfyui: S
     sim = await sim_comfyui()
     async with fleet.agent(("w", sim.url)):
         await fleet.worker("w")
-        job = await fleet.job(await fleet.submit(MANY, "w", outputs=("3",)))
+        graph = MANY | {"9": node("SaveImage", filename_prefix="an output that could not be made")}
+        job = await fleet.job(await fleet.submit(graph, "w", outputs=("3",)))
+        assert job.status is JobStatus.SUCCEEDED, job.error
         assert [output.node_id for output in job.outputs] == ["3", "3"]
+        assert not list((sim.directory / "output").rglob("*.*")), "nothing else was executed"
 
 
 async def test_the_next_run_executes_while_outputs_are_collected(fleet: Fleet, sim_comfyui: StartSim) -> None:

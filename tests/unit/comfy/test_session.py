@@ -56,6 +56,10 @@ def test_history_is_not_asked_for_before_it_is_written(hint: protocol.Event) -> 
     assert session.hear(Executing(RUN, None)) is Instruction.FETCH_HISTORY
 
 
+def test_progress_counts_what_the_wanted_outputs_hang_on() -> None:
+    assert Session(SAMPLING, ("2",)).progress().nodes_total == 2
+
+
 def test_progress_weighs_a_sampler_by_its_steps() -> None:
     session = Session(SAMPLING)
     session.hear(state(n1=None, n2=None, n3=(8, 16)))
