@@ -9,7 +9,7 @@ STAMP  := $(VENV)/.ready
 
 # Whoever asks for an interpreter that .venv was not made with gets .venv made anew.
 ifneq ($(origin PYTHON),undefined)
-ifneq ($(shell $(PYTHON) --version 2>&1),$(shell $(BIN)/python --version 2>&1))
+ifneq ($(shell $(PYTHON) --version),$(shell test -x $(BIN)/python && $(BIN)/python --version))
 .PHONY: $(STAMP)
 FRESH := --clear
 endif
