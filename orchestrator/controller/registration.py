@@ -17,7 +17,7 @@ from orchestrator.controller.documents import Document, read_json, read_yaml
 from orchestrator.controller.requests import Registration, conform, nearest
 from orchestrator.domain.workflow import Binding, Workflow
 from orchestrator.errors import InvalidRequest
-from orchestrator.graph.bind import resolve
+from orchestrator.graph.bind import patch, resolve
 from orchestrator.graph.catalog import Catalog
 from orchestrator.graph.params import Schema
 from orchestrator.graph.parse import parse
@@ -66,6 +66,7 @@ def check(bundle: Bundle, catalog: Catalog | None = None) -> Workflow:
     with bundle.source.telling(pointer("bind")):
         bind = resolve(graph, spec.bind)
     _check_bind(bundle, schema, bind)
+    _check_defaults(bundle, schema, bind, graph)
     workflow = Workflow(
         name=spec.name, version=0, digest="", graph=graph, params=bundle.params.value, bind=bind,
         description=spec.description, outputs=spec.outputs, pool=spec.pool, timeout_s=float(spec.timeout_s),
@@ -114,6 +115,20 @@ def _check_bind(bundle: Bundle, schema: Schema, bind: Mapping[str, Binding]) -> 
                 raise
         with bundle.params.telling():
             raise
+
+
+def _check_defaults(bundle: Bundle, schema: Schema, bind: Mapping[str, Binding], graph: Graph) -> None:
+    """A default that the graph cannot take would fail every job that leaves its param out."""
+    for param, said in schema.properties.items():
+        if not isinstance(said, Mapping) or "default" not in said:
+            continue
+        try:
+            check_structure(patch(graph, bind, {param: said["default"]}))
+        except InvalidRequest as refusal:
+            raise bundle.params.refuse(
+                "invalid_schema", f"the default of {param} cannot be put into the graph: {refusal.message}",
+                pointer("properties", param, "default"),
+            ) from None  # fmt: skip
 
 
 def _digest(workflow: Workflow) -> str:

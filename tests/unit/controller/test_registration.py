@@ -203,6 +203,8 @@ OTHER_REFUSALS = [
     ("not JSON Schema", "schema", with_property("seed", {"type": "int"}), "invalid_schema", "/properties/seed/type", 9),
     ("a bad default", "schema", with_property("seed", {"type": "integer", "default": "x"}), "invalid_schema",
      "/properties/seed/default", 10),
+    ("a default that is a link", "schema", with_property("seed", {"default": ["4", 0]}), "invalid_schema",
+     "/properties/seed/default", 9),
     ("an unbound param", "schema", with_property("steps", {"type": "integer"}), "invalid_binding",
      "/properties/steps", 15),
     ("an asset that is a number", "schema", with_property("image", {"type": "integer"}), "invalid_binding",
