@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from orchestrator.comfy.protocol import Malformed, mapping, number, sequence, text
 
-_MODEL_SUFFIXES = (".obj", ".fbx", ".gltf", ".glb", ".usdz", ".stl", ".ply", ".splat", ".ksplat", ".spz")
+_MESH_SUFFIXES = (".obj", ".fbx", ".gltf", ".glb", ".usdz", ".stl", ".ply", ".splat", ".ksplat", ".spz")
 
 _MESSAGE_MAX, _TRACEBACK_MAX = 4_000, 40_000  # characters: exceptions may quote whole tensors
 
@@ -209,7 +209,7 @@ def _output(node_id: str, kind: str, item: object) -> FileOutput | TextOutput | 
         return None
     if kind == "text":
         return TextOutput(node_id, item)
-    if not item.lower().endswith(_MODEL_SUFFIXES):
+    if not item.lower().endswith(_MESH_SUFFIXES):
         return None
     # 3D viewers give the file's path in the output folder instead of an entry.
     subfolder, _, filename = item.replace("\\", "/").rpartition("/")

@@ -12,10 +12,10 @@ from typing import Any
 
 from orchestrator.comfy.answers import Refusal
 from orchestrator.errors import FleetError, Permanent, Retryable
+from orchestrator.graph.loaders import looks_like_model
 
 _NO_SUCH_NODE = re.compile(r"node (\S+) does not exist")  # how versions before missing_node_type said it
 _SAID_MAX = 1000  # a cycle is told with every node in it
-_MODEL_FILE = re.compile(r"\.(safetensors|sft|ckpt|pth?|pt2|bin|gguf|onnx|pkl)$", re.IGNORECASE)
 
 
 def explain(refusal: Refusal, url: str) -> FleetError:
@@ -57,7 +57,7 @@ def too_large(url: str) -> Retryable:
 
 def _missing_value(problem: Mapping[str, Any], url: str, details: Mapping[str, Any]) -> Retryable:
     value = problem["value"]
-    is_model = isinstance(value, str) and _MODEL_FILE.search(value) is not None
+    is_model = looks_like_model(value)
     what = f"no model file {value}" if is_model else f"no {value!r} to choose"
     advice = "put it into its models folder" if is_model else "update its ComfyUI or its node pack"
     return Retryable(
