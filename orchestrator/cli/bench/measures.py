@@ -27,6 +27,7 @@ from orchestrator.errors import FleetError
 CONNECTIONS = 32
 DECISION = Path(orchestrator.__file__).parent.parent / "tests" / "bench" / "decision.py"
 Measure = Callable[[Ground], Awaitable[Figure]]
+Span = tuple[int, int]  # when a run began and ended on ComfyUI, in Unix milliseconds
 
 
 async def submits(ground: Ground) -> Figure:
@@ -57,26 +58,25 @@ async def cpu_per_job(ground: Ground) -> Figure:
 
 
 async def saturation(ground: Ground) -> Figure:
-    count, rounds = 200, 5
-    direct: list[float] = []
-    fleets: list[float] = []
-    spans = ground.folder / "saturation.json"
-    async with _bench_worker(spans, 0.0) as comfyui, ground.fleet("saturation", [comfyui.url]) as fleet:
-        await _through(fleet, TRIVIAL, count // 4, 0)
-        done = count // 4
-        began: list[float] = []
-        for _ in range(rounds):
+    count, rounds, warm_up = 200, 5, 50
+    path = ground.folder / "saturation.json"
+    began: list[float] = []
+    through: list[float] = []
+    async with _bench_worker(path, 0.0) as comfyui, ground.fleet("saturation", [comfyui.url]) as fleet:
+        await _through(fleet, TRIVIAL, warm_up, 0)
+        for n in range(rounds):
             began.append(await _straight(comfyui.url, TRIVIAL, count))
-            fleets.append(count / await _through(fleet, TRIVIAL, count, done))
-            done += count
-    ends = [ended / 1000 for _, ended in _spans(spans)]
-    for n, start in enumerate(began):
-        last = ends[count // 4 + 2 * n * count + count - 1]
-        direct.append(count / (last - start))
-    straight, through = statistics.median(direct), statistics.median(fleets)
+            through.append(count / await _through(fleet, TRIVIAL, count, warm_up + n * count))
+    spans = _spans(path)[warm_up:]
+    turns = [spans[n : n + count] for n in range(0, len(spans), count)]  # straight, through the fleet, straight, ...
+    straight = [count / (turn[-1][1] / 1000 - start) for turn, start in zip(turns[::2], began, strict=True)]
+    ratio = statistics.median(through) / statistics.median(straight)
     how = f"{rounds} rounds in turn of {count} jobs EmptyImage 512x512 -> SaveImage, medians; both ways one ComfyUI"
-    detail = f"{through:.0f} jobs/s through the fleet, {straight:.0f} jobs/s straight"
-    return Figure("saturation", through / straight, "of direct", 0.9, "at least", how, detail)
+    rates = f"{statistics.median(through):.0f} jobs/s through the fleet, {statistics.median(straight):.0f} straight"
+    busy = statistics.median(map(_busy, turns[1::2]))
+    return Figure(
+        "saturation", ratio, "of direct", 0.9, "at least", how, f"{rates}; ComfyUI executes {busy:.0%} of the time"
+    )
 
 
 async def idle_gap(ground: Ground) -> Figure:
@@ -158,5 +158,10 @@ def _bench_worker(spans: Path, step_seconds: float) -> AbstractAsyncContextManag
     return child("orchestrator.cli.bench.worker", str(spans), str(step_seconds))
 
 
-def _spans(path: Path) -> list[tuple[int, int]]:
+def _spans(path: Path) -> list[Span]:
     return [(began, ended) for began, ended in orjson.loads(path.read_bytes())]
+
+
+def _busy(turn: Sequence[Span]) -> float:
+    """The share of the time from the first run to the last in which one executed."""
+    return sum(ended - began for began, ended in turn) / (turn[-1][1] - turn[0][0])
