@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from orchestrator.api.errors import request_id
+from orchestrator.api.routes import Answer
 from orchestrator.delivery.serving import serving_headers
 from orchestrator.delivery.storage import Storage
 from orchestrator.errors import FleetError, InvalidRequest
@@ -16,6 +17,12 @@ from orchestrator.errors import FleetError, InvalidRequest
 log = logging.getLogger(__name__)
 
 URL_LIFETIME_S = 3600.0
+RANGE_HEADER = {"Range": "A part of the file."}
+FILE_ANSWERS = {
+    200: Answer("The file.", media="*/*"),
+    206: Answer("The asked part of the file.", media="*/*"),
+    302: Answer("The file is at Location, for an hour.", media=""),
+}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 

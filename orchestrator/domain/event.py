@@ -13,7 +13,6 @@ class EventType(StrEnum):
     PROGRESS = "progress"  # the fields of Progress
     OUTPUT = "output"  # the fields of Output; always before the terminal status
     PREVIEW = "preview"  # {node_id, content_type, data_base64}; live only, never replayed
-    LOG = "log"  # {level, message}
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from aiohttp import BodyPartReader, MultipartReader, web
 from blake3 import blake3
 
 from orchestrator.api.errors import answer
-from orchestrator.api.files import StoredFile, send
+from orchestrator.api.files import FILE_ANSWERS, RANGE_HEADER, StoredFile, send
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.views.assets import AssetView, asset_view
@@ -54,12 +54,8 @@ class AssetRoutes:
             ),
             Route(
                 method="GET", path="/v1/assets/{id}/content", handler=self.content, summary="Fetch an asset",
-                headers={"Range": "A part of the file."}, refusals=(*unknown, "range_not_satisfiable"),
-                answers={
-                    200: Answer("The file.", media="*/*"),
-                    206: Answer("The asked part of the file.", media="*/*"),
-                    302: Answer("The file is at Location, for an hour.", media=""),
-                },
+                headers=RANGE_HEADER, refusals=(*unknown, "range_not_satisfiable"),
+                answers=FILE_ANSWERS,
             ),
         )  # fmt: skip
 

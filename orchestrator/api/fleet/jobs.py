@@ -12,7 +12,7 @@ from pydantic import Field
 
 from orchestrator.api import sse
 from orchestrator.api.errors import answer
-from orchestrator.api.files import StoredFile, send
+from orchestrator.api.files import FILE_ANSWERS, RANGE_HEADER, StoredFile, send
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.views.explanation import ExplanationView, explanation_view
@@ -90,7 +90,7 @@ class JobRoutes:
                 headers={"Last-Event-ID": "Resume after this event."},
                 answers={
                     200: Answer(
-                        "Events `status`, `progress`, `output`, `preview` and `log`; it ends after the last status.",
+                        "Events `status`, `progress`, `output` and `preview`; it ends after the last status.",
                         media="text/event-stream",
                     ),
                     204: Answer("The job has ended, and there is nothing after Last-Event-ID.", media=""),
@@ -99,12 +99,8 @@ class JobRoutes:
             ),
             Route(
                 method="GET", path="/v1/jobs/{id}/outputs/{n}", handler=self.output, summary="Fetch an output",
-                headers={"Range": "A part of the file."},
-                answers={
-                    200: Answer("The file.", media="*/*"),
-                    206: Answer("The asked part of the file.", media="*/*"),
-                    302: Answer("The file is at Location, for an hour.", media=""),
-                },
+                headers=RANGE_HEADER,
+                answers=FILE_ANSWERS,
                 refusals=("job_not_found", "output_not_found", "range_not_satisfiable"),
             ),
             Route(
