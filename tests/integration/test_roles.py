@@ -1,0 +1,72 @@
+"""Controllers and an agent as processes of their own, joined by a Redis alone: one controller may die at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli.client import FleetClient
+from tests.fixtures.up import check_committed_once, has, until
+
+pytestmark = pytest.mark.timeout(180)
+GRAPH = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+}
+StartRole = Callable[..., Awaitable[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+async def role(tmp_path: Path, redis_url: str, namespace: str) -> AsyncIterator[StartRole]:
+    """`await role("controller", "--port", "0", workers=[...])`: the process; all share a Redis and a storage folder."""
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str, *options: str, **settings: object) -> asyncio.subprocess.Process:
+            config = tmp_path / f"{name}.yaml"
+            redis = {"url": redis_url, "namespace": namespace}
+            config.write_text(json.dumps({"data_dir": "data", "workflows": None, "redis": redis, **settings}))
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "orchestrator", name, "--config", str(config), *options,
+                stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+
+            async def end() -> None:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGTERM)
+                    assert await process.wait() == 0
+
+            stack.push_async_callback(end)
+            return process
+
+        yield start
+
+
+async def url_of(controller: asyncio.subprocess.Process) -> str:
+    assert controller.stdout
+    line = (await controller.stdout.readline()).decode()
+    assert line.startswith("ready http://"), line
+    return line.split()[1]
+
+
+async def test_a_second_controller_takes_over_from_one_that_is_killed(role, sim_process, tmp_path: Path) -> None:
+    comfyui = await sim_process()
+    leader = await role("controller", "--port", "0")
+    async with FleetClient(await url_of(leader)) as first:
+        await role("agent", workers=[{"url": comfyui.url}])
+        second = FleetClient(await url_of(await role("controller", "--port", "0")))
+        jobs = [(await first.post("/v1/jobs", {"workflow": GRAPH}))["id"] for _ in range(5)]
+        await until(lambda: has(first, "succeeded", 5), "the first jobs to succeed")
+        leader.kill()
+        await leader.wait()
+    async with second:
+        jobs += [(await second.post("/v1/jobs", {"workflow": GRAPH}))["id"] for _ in range(5)]
+        await until(lambda: has(second, "succeeded", 10), "the jobs to succeed under the second controller")
+        for job_id in jobs:
+            await check_committed_once(second, job_id, tmp_path)
