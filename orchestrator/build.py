@@ -101,7 +101,8 @@ async def _embedded_redis(settings: Settings) -> AsyncIterator[str]:
     with _only_user(settings.data_dir):
         server = await EmbeddedRedis.start(settings.data_dir)
         try:
-            yield server.url
+            async with _running(server.keep()):
+                yield server.url
         finally:
             await server.stop()
 
@@ -165,7 +166,7 @@ async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
             async with asyncio.timeout(DRAIN_S):
                 await agent.drain()
         except TimeoutError:
-            log.warning("still executing after %.0f s of draining: the next start takes it up", DRAIN_S)
+            log.warning("not drained within %.0f s, as something still executes or the store is away: the next start goes on", DRAIN_S)
 
 
 @asynccontextmanager

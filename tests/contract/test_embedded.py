@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from orchestrator.errors import Busy
 from orchestrator.store import embedded
@@ -50,6 +52,53 @@ async def test_a_server_that_outlived_us_is_taken_over(tmp_path: Path) -> None:
     third = await EmbeddedRedis.start(tmp_path)  # a stopped one leaves nothing in the way
     assert await config(third, "appendonly") == "yes"
     await third.stop()
+
+
+async def test_one_that_does_not_answer_yet_is_waited_for(tmp_path: Path) -> None:
+    first = await EmbeddedRedis.start(tmp_path)
+    pid = await server_pid(first)
+    os.kill(pid, signal.SIGSTOP)  # as while it loads a long file
+    starting = asyncio.create_task(EmbeddedRedis.start(tmp_path))
+    done, _ = await asyncio.wait([starting], timeout=0.3)
+    os.kill(pid, signal.SIGCONT)
+    assert not done
+    assert await server_pid(await starting) == pid
+    await first.stop()
+
+
+@pytest.mark.parametrize("taken_over", [False, True], ids=["started", "taken-over"])
+async def test_one_that_dies_is_started_again(tmp_path: Path, taken_over: bool) -> None:
+    first = await EmbeddedRedis.start(tmp_path)
+    server = await EmbeddedRedis.start(tmp_path) if taken_over else first
+    async with Redis.from_url(server.url) as redis:
+        await redis.set("k", 1)
+    keeping = asyncio.create_task(server.keep())
+    pid = await server_pid(server)
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                if await server_pid(server) != pid:
+                    break
+            except (RedisError, OSError):
+                await asyncio.sleep(0.02)
+    async with Redis.from_url(server.url) as redis:
+        assert await redis.get("k") == b"1"
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await server.stop()
+
+
+async def test_an_older_redis_does_not_begin_anew_beside_what_a_newer_one_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "redis" / "appendonlydir").mkdir(parents=True)
+    older = tmp_path / "redis-server"
+    older.write_text("#!/bin/sh\necho 'Redis server v=6.2.14 sha=40305114:0 malloc=libc bits=64'\n")
+    older.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Busy, match=r"6\.2, which would begin anew"):
+        await EmbeddedRedis.start(tmp_path)
 
 
 async def test_a_deep_data_dir_is_no_problem(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.client import FleetClient, Unreachable
-from orchestrator.errors import FleetError
+from orchestrator.errors import Busy, FleetError
 from tests.fixtures.up import Node, check_committed_once, has, statuses, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -67,6 +67,31 @@ async def test_no_job_is_lost_when_up_is_killed(node: Node, sim_process, tmp_pat
     for job_id in jobs:
         await check_committed_once(second.fleet, job_id, tmp_path)
     assert await second.stop() == 0
+
+
+async def test_jobs_go_on_when_the_embedded_redis_is_killed_again_and_again(
+    node: Node, sim_process, tmp_path: Path
+) -> None:
+    comfyuis = [await sim_process(step_seconds=0.01) for _ in range(2)]
+    node.configure(workers=[{"url": comfyui.url} for comfyui in comfyuis])
+    up = await node.up()
+    jobs = await asyncio.gather(*(submit(up.fleet, seed) for seed in range(60)))
+    for done in (5, 20, 40):
+        await until(lambda: answers(up.fleet, done), f"{done} jobs to succeed")  # noqa: B023 - awaited right here
+        async with node.redis() as redis:
+            os.kill((await redis.info("server"))["process_id"], signal.SIGKILL)
+    await until(lambda: answers(up.fleet, len(jobs)), "every job to succeed")
+    for job_id in jobs:
+        await check_committed_once(up.fleet, job_id, tmp_path)
+    assert await up.stop() == 0
+
+
+async def answers(fleet: FleetClient, succeeded: int) -> bool:
+    """Whether so many have; not while its Redis is away."""
+    try:
+        return await has(fleet, "succeeded", succeeded)
+    except Busy:
+        return False
 
 
 async def test_a_run_ends_elsewhere_when_its_comfyui_is_killed(node: Node, sim_process, tmp_path: Path) -> None:
