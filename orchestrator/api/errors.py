@@ -35,6 +35,8 @@ STATUS: Mapping[str, int] = {
     "job_not_found": 404,
     "output_not_found": 404,
     "worker_not_found": 404,
+    "worker_attached": 409,
+    "worker_state": 409,
     "workflow_not_found": 404,
     "method_not_allowed": 405,
     "body_too_large": 413,

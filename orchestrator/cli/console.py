@@ -29,7 +29,8 @@ err = _console(sys.stderr.isatty(), stderr=True)
 
 STATUS_STYLE = {
     "succeeded": "green", "running": "cyan", "queued": "yellow", "failed": "red", "expired": "red", "canceled": "dim",
-    "ready": "green", "starting": "yellow", "draining": "yellow", "down": "red",
+    "ready": "green", "busy": "cyan", "starting": "yellow", "draining": "yellow", "recycling": "yellow",
+    "quarantined": "red", "down": "red",
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`workers`: what the fleet runs on, and taking a worker out of service and back."""
+"""`workers`: what the fleet runs on, taking a worker out of service and back, and giving it a fresh ComfyUI."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orchestrator.cli.client import ask
 from orchestrator.cli.console import emit_json, emit_table, out, size, status_text
 from orchestrator.cli.options import DEFAULT_URL, AsJson, Url
 
-app = typer.Typer(help="List the workers, drain and resume them, free their memory.", invoke_without_command=True)
+app = typer.Typer(help="List, drain, resume and recycle the workers, free their memory.", invoke_without_command=True)
 
 WorkerId = Annotated[str, typer.Argument(metavar="ID", help="The worker's id; comfyfleet workers lists them.")]
 
@@ -38,6 +38,20 @@ def list_workers(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def show(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """What a worker went through lately, and why."""
+    worker = ask(url, "GET", f"/v1/workers/{worker_id}")
+    if as_json:
+        emit_json(worker)
+        return
+    emit_table(
+        ("when", "state", "why"),
+        ((change["at"], status_text(change["state"]), change["note"]) for change in worker["changes"]),
+        empty=f"worker {worker_id}: nothing happened yet",
+    )
+
+
+@app.command()
 def drain(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Finish what the worker has, give it nothing new."""
     _order(worker_id, "drain", url, as_json)
@@ -45,8 +59,14 @@ def drain(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) 
 
 @app.command()
 def resume(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Take a drained worker into service again."""
+    """Take a drained or quarantined worker into service again."""
     _order(worker_id, "resume", url, as_json)
+
+
+@app.command()
+def recycle(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Give a supervised worker a fresh ComfyUI, once what it executes is done."""
+    _order(worker_id, "recycle", url, as_json)
 
 
 @app.command()

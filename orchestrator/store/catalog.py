@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.asset import Asset
-from orchestrator.domain.worker import Worker, WorkerEvent
+from orchestrator.domain.worker import Worker, WorkerChange, WorkerEvent
 from orchestrator.domain.workflow import Workflow
-from orchestrator.errors import Busy, NotFound
+from orchestrator.errors import Busy, Conflict, NotFound
 from orchestrator.store import codec
 from orchestrator.store.database import Database
 from orchestrator.store.port import Mail
 from orchestrator.store.workers import read_workers
+
+# By what an operator can do, the note that says so.
+_OPERATED: Mapping[WorkerEvent, str] = {
+    WorkerEvent.DRAIN: "drained by an operator",
+    WorkerEvent.RESUME: "",
+    WorkerEvent.RECYCLE: "recycled by an operator",
+}
 
 
 class RedisCatalog:
@@ -67,11 +74,16 @@ class RedisCatalog:
         return found[0]
 
     async def move_worker(self, worker_id: str, event: WorkerEvent) -> Worker:
-        if event not in (WorkerEvent.DRAIN, WorkerEvent.RESUME):
-            raise ValueError(f"an operator drains and resumes; {event} is its agent's")
-        note = "drained by an operator" if event is WorkerEvent.DRAIN else ""
-        await self._db.script("operate_worker", worker_id, event.value, note)
+        note = _OPERATED[event]
+        reply = await self._db.script("operate_worker", worker_id, event.value, note)
+        if reply[0] == b"refused":
+            state = reply[1].decode()
+            raise Conflict("worker_state", f"worker {worker_id} is {state}: there is nothing to {event}", state=state)
         return await self.worker(worker_id)
+
+    async def worker_changes(self, worker_id: str) -> Sequence[WorkerChange]:
+        (entries,) = await self._db.fetch(("XREVRANGE", self._keys.worker_events(worker_id), "+", "-"))
+        return [codec.worker_change(entry_id, fields) for entry_id, fields in entries]
 
     async def post(self, mail: Mail) -> None:
         await self._db.script("post", mail.worker, mail.kind.value)

@@ -14,7 +14,7 @@ from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Progress
 from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
-from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
+from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
 
 T = TypeVar("T")
@@ -166,6 +166,12 @@ def worker(fields: list[Any], runs: list[bytes], lease_ms: float) -> Worker:
         residency=residency(resident),
         note=text(note) or None,
     )
+
+
+def worker_change(entry_id: bytes, fields: Any) -> WorkerChange:
+    values = pairs(fields)
+    at_ms = int(entry_id.partition(b"-")[0])
+    return WorkerChange(at_ms / 1000, WorkerState(values[b"state"].decode()), text(values[b"note"]) or None)
 
 
 def event(event_id: bytes, kind: bytes, data: bytes) -> Event:

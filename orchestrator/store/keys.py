@@ -14,6 +14,7 @@
 | feed, feed:seq          | stream | changes for the dispatcher; capped     | capped, one per fleet                    |
 | workers                 | zset   | worker ids by lease                    | reaper, a day after the lease ran out    |
 | worker:ID               | hash   | info, state, epoch, residency          | with its entry in `workers`              |
+| worker:ID:events        | stream | its states and why; capped             | with its entry in `workers`              |
 | worker:ID:runs          | zset   | run ids it has, in order of assignment | when they end                            |
 | mail:AGENT              | stream | hints to an agent; capped              | TTL                                      |
 | leader                  | string | the leading controller                 | TTL                                      |
@@ -63,6 +64,9 @@ class Keys:
 
     def worker_runs(self, worker_id: str) -> str:
         return f"{self.prefix}worker:{worker_id}:runs"
+
+    def worker_events(self, worker_id: str) -> str:
+        return f"{self.prefix}worker:{worker_id}:events"
 
     def mail(self, agent: str) -> str:
         return f"{self.prefix}mail:{agent}"

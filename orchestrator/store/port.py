@@ -16,7 +16,7 @@ from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
 from orchestrator.domain.run import QueueEntry, Run
-from orchestrator.domain.worker import Residency, Worker, WorkerEvent, WorkerInfo
+from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
 
 Graph = Mapping[str, Any]
@@ -167,6 +167,7 @@ class Duties:
     epoch: int
     runs: tuple[str, ...]
     canceling: tuple[str, ...]  # those of `runs` whose job is to stop
+    state: WorkerState  # which an operator may have changed
 
 
 class RunStore(Protocol):
@@ -182,6 +183,11 @@ class RunStore(Protocol):
 
     async def inspected(self, info: WorkerInfo, epoch: int, object_info: bytes, sizes: Mapping[str, int]) -> None:
         """Its ComfyUI answers: ready. `object_info` is kept by its digest; `sizes`: "folder/name" -> bytes."""
+        ...
+
+    async def report_worker(self, worker_id: str, epoch: int, event: WorkerEvent | None, note: str) -> None:
+        """What happened to it, or (None) only what there is to say of the state that it is in. RESUME leaves a worker
+        that an operator drained as it is. Raises Superseded, also for an event that its state does not allow."""
         ...
 
     async def lost_worker(self, worker_id: str, epoch: int, note: str) -> None:
@@ -321,7 +327,11 @@ class CatalogStore(Protocol):
     async def workers(self) -> Sequence[Worker]: ...
     async def worker(self, worker_id: str) -> Worker: ...
     async def move_worker(self, worker_id: str, event: WorkerEvent) -> Worker:
-        """DRAIN or RESUME, by an operator."""
+        """DRAIN, RESUME or RECYCLE, by an operator. Raises Conflict("worker_state") where its state has no such way."""
+        ...
+
+    async def worker_changes(self, worker_id: str) -> Sequence[WorkerChange]:
+        """What it went through lately, newest first."""
         ...
 
     async def post(self, mail: Mail) -> None:

@@ -18,6 +18,7 @@ from orchestrator.store.runs import RedisRuns
 
 FEED_LENGTH = 200_000  # a dispatcher further behind takes a new snapshot
 EVENTS_LENGTH = 1_000  # of one job
+WORKER_EVENTS_LENGTH = 200  # of one worker
 MAIL_LENGTH = 1_000  # to one agent; what is trimmed, its heartbeat tells
 MAIL_TTL_S = 3600.0
 CATALOG_TTL_S = 86400.0
@@ -51,6 +52,7 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
     numbers: dict[str, float] = {
         "FEED_LENGTH": FEED_LENGTH,
         "EVENTS_LENGTH": EVENTS_LENGTH,
+        "WORKER_EVENTS_LENGTH": WORKER_EVENTS_LENGTH,
         "MAIL_LENGTH": MAIL_LENGTH,
         "MAIL_TTL": MAIL_TTL_S * 1000,
         "CATALOG_TTL": CATALOG_TTL_S * 1000,

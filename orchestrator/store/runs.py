@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import JobError, Progress
-from orchestrator.domain.worker import WorkerInfo
+from orchestrator.domain.worker import WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Superseded
 from orchestrator.store import codec
 from orchestrator.store.database import BLOCK_MS, Database
@@ -42,6 +42,10 @@ class RedisRuns:
             "inspected", info.id, epoch, codec.dump(info), info.catalog, object_info, codec.dump(sizes)
         )
         _accepted(reply, f"worker {info.id}")
+
+    async def report_worker(self, worker_id: str, epoch: int, event: WorkerEvent | None, note: str) -> None:
+        reply = await self._db.script("report_worker", worker_id, epoch, event.value if event else "", note)
+        _accepted(reply, f"worker {worker_id}")
 
     async def lost_worker(self, worker_id: str, epoch: int, note: str) -> None:
         _accepted(await self._db.script("lose_worker", worker_id, epoch, note), f"worker {worker_id}")
@@ -124,8 +128,13 @@ def _accepted(reply: list[Any], what: str) -> list[Any]:
 
 
 def _duties(reply: list[Any]) -> Duties:
-    epoch, runs, canceling = reply
-    return Duties(int(epoch), tuple(run.decode() for run in runs), tuple(run.decode() for run in canceling))
+    epoch, runs, canceling, state = reply
+    return Duties(
+        int(epoch),
+        tuple(run.decode() for run in runs),
+        tuple(run.decode() for run in canceling),
+        WorkerState(state.decode()),
+    )
 
 
 def _watched(index: int, output: Output) -> dict[str, Any]:

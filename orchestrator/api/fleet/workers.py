@@ -9,8 +9,17 @@ from aiohttp import web
 from orchestrator.api.errors import answer
 from orchestrator.api.routes import Answer, Route
 from orchestrator.api.services import Services
-from orchestrator.api.views.workers import ResidencyView, WorkersView, WorkerView, residency_view, worker_view
-from orchestrator.domain.worker import WorkerEvent
+from orchestrator.api.views.workers import (
+    ResidencyView,
+    WorkerStoryView,
+    WorkersView,
+    WorkerView,
+    residency_view,
+    worker_story_view,
+    worker_view,
+)
+from orchestrator.domain.worker import WorkerEvent, WorkerKind
+from orchestrator.errors import Conflict
 from orchestrator.store.port import Mail, MailKind
 
 
@@ -27,12 +36,21 @@ class WorkerRoutes:
                 answers={200: Answer("Every worker that was heard from within a day.", WorkersView)},
             ),
             Route(
+                method="GET", path="/v1/workers/{id}", handler=self.show, summary="A worker and what it went through",
+                answers={200: Answer("The worker.", WorkerStoryView)}, refusals=unknown,
+            ),
+            Route(
                 method="POST", path="/v1/workers/{id}/drain", handler=self.drain, answers=worker, refusals=unknown,
                 summary="Let a worker finish what it has, and give it nothing new",
             ),
             Route(
                 method="POST", path="/v1/workers/{id}/resume", handler=self.resume, answers=worker, refusals=unknown,
-                summary="Take back a drain",
+                summary="Take back a drain, or a quarantine",
+            ),
+            Route(
+                method="POST", path="/v1/workers/{id}/recycle", handler=self.recycle, answers=worker,
+                refusals=(*unknown, "worker_attached", "worker_state"),
+                summary="Give a supervised worker a fresh ComfyUI, after what it executes",
             ),
             Route(
                 method="POST", path="/v1/workers/{id}/free", handler=self.free, refusals=unknown,
@@ -54,6 +72,21 @@ class WorkerRoutes:
 
     async def resume(self, request: web.Request) -> web.StreamResponse:
         return await self._move(request, WorkerEvent.RESUME)
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        worker_id = request.match_info["id"]
+        worker = await self._store.worker(worker_id)
+        return answer(worker_story_view(worker, await self._store.worker_changes(worker_id)))
+
+    async def recycle(self, request: web.Request) -> web.StreamResponse:
+        worker = await self._store.worker(request.match_info["id"])
+        if worker.info.kind is WorkerKind.ATTACHED:
+            raise Conflict(
+                "worker_attached",
+                f"worker {worker.info.id} is attached: comfyfleet did not start its ComfyUI and cannot restart it; "
+                f"drain it, restart {worker.info.url} yourself, resume it",
+            )
+        return await self._move(request, WorkerEvent.RECYCLE)
 
     async def free(self, request: web.Request) -> web.StreamResponse:
         worker = await self._store.worker(request.match_info["id"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from typing_extensions import TypedDict
 
 from orchestrator.api.views.describe import described
+from orchestrator.api.views.times import iso
 from orchestrator.domain.needs import ModelRef
-from orchestrator.domain.worker import Worker, WorkerState
+from orchestrator.domain.worker import Worker, WorkerChange, WorkerKind, WorkerState
+
+ShownState = WorkerState | Literal["busy"]
 
 
 @described
@@ -21,12 +25,14 @@ class ResidentModel(TypedDict):
 @described
 class WorkerView(TypedDict):
     id: str
-    state: WorkerState
+    state: ShownState
+    """busy: ready, and it has runs."""
     note: str | None
     """Why it is in this state."""
     pool: str
-    kind: str
+    kind: WorkerKind
     url: str
+    """Empty while a supervised worker has no ComfyUI."""
     agent: str
     gpu: str | None
     rate: float | None
@@ -37,6 +43,19 @@ class WorkerView(TypedDict):
     ram_bytes: int | None
     runs: list[str]
     """Runs assigned to it, oldest first."""
+
+
+@described
+class WorkerChangeView(TypedDict):
+    at: str
+    state: WorkerState
+    note: str | None
+
+
+@described
+class WorkerStoryView(WorkerView):
+    changes: list[WorkerChangeView]
+    """What it went through lately, newest first."""
 
 
 @described
@@ -63,7 +82,7 @@ def worker_view(worker: Worker) -> WorkerView:
     info = worker.info
     return {
         "id": info.id,
-        "state": worker.state,
+        "state": "busy" if worker.busy else worker.state,
         "note": worker.note,
         "pool": info.pool,
         "kind": info.kind,
@@ -77,6 +96,10 @@ def worker_view(worker: Worker) -> WorkerView:
         "ram_bytes": info.ram_bytes,
         "runs": list(worker.runs),
     }
+
+
+def worker_story_view(worker: Worker, changes: Sequence[WorkerChange]) -> WorkerStoryView:
+    return {**worker_view(worker), "changes": [_change(change) for change in changes]}
 
 
 def residency_view(workers: Sequence[Worker]) -> ResidencyView:
@@ -96,3 +119,7 @@ def _worker_residency(worker: Worker) -> WorkerResidency:
         "vram": models(residency.vram),
         "ram": models(residency.ram),
     }
+
+
+def _change(change: WorkerChange) -> WorkerChangeView:
+    return {"at": iso(change.at), "state": change.state, "note": change.note}

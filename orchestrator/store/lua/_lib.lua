@@ -105,13 +105,21 @@ local function stop_if_unwanted(run, job, now)
   return true
 end
 
-local function worker_move(worker, event, note)
+-- What a worker is now and why, with the story of how it got there.
+local function worker_note(worker, state, note)
   local key = P .. 'worker:' .. worker
-  local state = redis.call('HGET', key, 'state') or 'down'
+  local was = redis.call('HMGET', key, 'state', 'note')
+  if was[1] == state and was[2] == note then return end
+  redis.call('HSET', key, 'state', state, 'note', note)
+  redis.call('XADD', key .. ':events', 'MAXLEN', '~', WORKER_EVENTS_LENGTH, '*', 'state', state, 'note', note)
+  if was[1] ~= state then feed('worker', 'worker', worker) end
+end
+
+-- The worker's next state, or nil if the table has none.
+local function worker_move(worker, event, note)
+  local state = redis.call('HGET', P .. 'worker:' .. worker, 'state') or 'down'
   local to = WORKER[state .. ' ' .. event]
-  if not to then return nil end
-  redis.call('HSET', key, 'state', to, 'note', note)
-  if to ~= state then feed('worker', 'worker', worker) end
+  if to then worker_note(worker, to, note) end
   return to
 end
 
@@ -123,5 +131,6 @@ local function duties(worker)
     local status = redis.call('HGET', P .. 'job:' .. redis.call('HGET', P .. 'run:' .. run, 'job'), 'status')
     if status == 'canceling' or JOB_ENDS[tostring(status)] then canceling[#canceling + 1] = run end
   end
-  return { redis.call('HGET', P .. 'worker:' .. worker, 'epoch'), runs, canceling }
+  local at = redis.call('HMGET', P .. 'worker:' .. worker, 'epoch', 'state')
+  return { at[1], runs, canceling, at[2] }
 end

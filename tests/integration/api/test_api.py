@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from orchestrator.api import sse
 from orchestrator.api.app import routes
 from orchestrator.api.errors import STATUS
+from orchestrator.domain.worker import WorkerKind
 from orchestrator.errors import Busy
 from orchestrator.store.port import MailKind
 from orchestrator.store.redis import RedisStore
@@ -233,18 +235,31 @@ async def test_workers_are_shown_drained_and_resumed(api: Api, blank: str, worke
     job_id = (await api.post("/v1/workflows/blank/jobs", {"params": {"prefix": "x"}})).json["id"]
     key = await worker.start(job_id)
     [shown] = (await api.get("/v1/workers")).json["workers"]
-    assert (shown["id"], shown["state"], shown["pool"], shown["gpu"]) == ("w", "ready", "default", "a100")
+    assert (shown["id"], shown["state"], shown["pool"], shown["gpu"]) == ("w", "busy", "default", "a100")
     assert shown["runs"] == [key.run_id]
     drained = (await api.post("/v1/workers/w/drain")).json
     assert (drained["state"], drained["note"]) == ("draining", "drained by an operator")
-    assert (await api.post("/v1/workers/w/resume")).json["state"] == "ready"
+    assert (await api.post("/v1/workers/w/resume")).json["state"] == "busy"
     await worker.finish(key)
+    told = (await api.get("/v1/workers/w")).json
+    assert told["state"] == "ready"
+    assert [change["state"] for change in told["changes"]] == ["ready", "draining", "ready", "starting"]
     [held] = (await api.get("/v1/residency")).json["workers"]
     assert (held["worker"], held["source"]) == ("w", "inferred")
     assert held["vram"] == [{"folder": "checkpoints", "name": "sd15.safetensors", "size_bytes": None}]
-    for verb in ("drain", "resume", "free"):
+    for verb in ("drain", "resume", "recycle", "free"):
         for nobody in ("nobody", "w:runs", "*"):
             assert (await api.post(f"/v1/workers/{nobody}/{verb}")).code == "worker_not_found"
+
+
+async def test_only_a_supervised_worker_is_recycled(api: Api, worker: WorkerDouble, store: RedisStore) -> None:
+    refused = await api.post("/v1/workers/w/recycle")
+    assert (refused.status, refused.code) == (409, "worker_attached")
+    info = replace((await store.worker("w")).info, kind=WorkerKind.SUPERVISED)
+    epoch = (await store.register(info)).epoch
+    assert (await api.post("/v1/workers/w/recycle")).code == "worker_state"  # it is starting
+    await store.inspected(info, epoch, b"{}", {})
+    assert (await api.post("/v1/workers/w/recycle")).json["state"] == "recycling"
 
 
 async def test_free_leaves_mail_for_the_agent(api: Api, worker: WorkerDouble, store: RedisStore) -> None:

@@ -1,0 +1,99 @@
+"""What operators and agents say of a worker, and what its story tells, on a real Redis."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.domain.worker import WorkerEvent, WorkerInfo, WorkerState
+from orchestrator.errors import Conflict, NotFound, Superseded
+from orchestrator.store.redis import RedisStore
+
+INFO = WorkerInfo(id="w", url="http://w", pool="default", agent="a", catalog="c" * 8)
+
+
+async def ready(store: RedisStore) -> int:
+    duties = await store.register(INFO)
+    await store.inspected(INFO, duties.epoch, b"{}", {})
+    return duties.epoch
+
+
+async def state(store: RedisStore) -> WorkerState:
+    return (await store.worker("w")).state
+
+
+async def test_an_operators_recycle_is_told_to_the_agent_and_ends_with_its_next_registration(store: RedisStore) -> None:
+    epoch = await ready(store)
+    assert (await store.heartbeat("w", epoch)).state is WorkerState.READY
+    recycling = await store.move_worker("w", WorkerEvent.RECYCLE)
+    assert (recycling.state, recycling.note) == (WorkerState.RECYCLING, "recycled by an operator")
+    assert (await store.heartbeat("w", epoch)).state is WorkerState.RECYCLING
+    assert (await store.register(INFO)).state is WorkerState.STARTING
+
+
+async def test_a_drained_worker_stays_drained_through_a_recycle(store: RedisStore) -> None:
+    await ready(store)
+    await store.move_worker("w", WorkerEvent.DRAIN)
+    await store.move_worker("w", WorkerEvent.RECYCLE)
+    await ready(store)
+    assert await state(store) is WorkerState.DRAINING
+
+
+@pytest.mark.parametrize("verb", [WorkerEvent.RESUME, WorkerEvent.RECYCLE])
+async def test_a_quarantined_worker_waits_for_an_operator(store: RedisStore, verb: WorkerEvent) -> None:
+    epoch = (await store.register(INFO)).epoch
+    await store.report_worker("w", epoch, WorkerEvent.QUARANTINE, "died 5 times")
+    assert (await store.worker("w")).note == "died 5 times"
+    assert (await store.heartbeat("w", epoch)).state is WorkerState.QUARANTINED
+    assert (await store.move_worker("w", verb)).state is WorkerState.STARTING
+    assert (await store.heartbeat("w", epoch)).state is WorkerState.STARTING
+
+
+async def test_what_starts_or_is_not_looked_after_cannot_be_recycled(store: RedisStore) -> None:
+    epoch = (await store.register(INFO)).epoch
+    with pytest.raises(Conflict, match="worker w is starting"):
+        await store.move_worker("w", WorkerEvent.RECYCLE)
+    await store.lost_worker("w", epoch, "gone")
+    with pytest.raises(Conflict, match="worker w is down"):
+        await store.move_worker("w", WorkerEvent.RECYCLE)
+    with pytest.raises(NotFound):
+        await store.move_worker("nobody", WorkerEvent.RECYCLE)
+
+
+async def test_an_agents_resume_does_not_undo_an_operators_drain(store: RedisStore) -> None:
+    epoch = await ready(store)
+    await store.report_worker("w", epoch, WorkerEvent.DRAIN, "its disk is full")
+    await store.report_worker("w", epoch, WorkerEvent.RESUME, "")
+    assert await state(store) is WorkerState.READY
+    await store.report_worker("w", epoch, WorkerEvent.DRAIN, "its disk is full")
+    await store.move_worker("w", WorkerEvent.DRAIN)
+    await store.report_worker("w", epoch, WorkerEvent.RESUME, "")
+    worker = await store.worker("w")
+    assert (worker.state, worker.note) == (WorkerState.DRAINING, "drained by an operator")
+
+
+async def test_only_the_agent_that_has_the_worker_is_heard(store: RedisStore) -> None:
+    first = await ready(store)
+    second = await ready(store)
+    with pytest.raises(Superseded):
+        await store.report_worker("w", first, WorkerEvent.RECYCLE, "late")
+    await store.lost_worker("w", second, "gone")
+    with pytest.raises(Superseded):
+        await store.report_worker("w", second, None, "late")
+    assert (await store.worker("w")).note == "gone"
+
+
+async def test_the_story_of_a_worker(store: RedisStore) -> None:
+    epoch = (await store.register(INFO)).epoch
+    for _ in range(2):  # said twice, kept once
+        await store.report_worker("w", epoch, None, "started as process 7")
+    await store.inspected(INFO, epoch, b"{}", {})
+    await store.lost_worker("w", epoch, "killed by signal 9")
+    changes = await store.worker_changes("w")
+    assert [(change.state.value, change.note) for change in reversed(changes)] == [
+        ("starting", None),
+        ("starting", "started as process 7"),
+        ("ready", None),
+        ("down", "killed by signal 9"),
+    ]
+    assert sorted(changes, key=lambda change: -change.at) == list(changes)
+    assert await store.worker_changes("nobody") == []
