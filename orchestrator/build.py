@@ -166,7 +166,7 @@ async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
             async with asyncio.timeout(DRAIN_S):
                 await agent.drain()
         except TimeoutError:
-            log.warning("not drained within %.0f s, as something still executes or the store is away: the next start goes on", DRAIN_S)
+            log.warning("not drained in %.0f s (something executes, or Redis is away): the next start goes on", DRAIN_S)
 
 
 @asynccontextmanager
