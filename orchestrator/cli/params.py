@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.graph.values import nearest
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,), "number": (int, float), "boolean": (bool,), "null": (type(None),),
@@ -44,8 +44,8 @@ def check_known(schema: Mapping[str, Any], keys: Iterable[str]) -> None:
         return
     for key in keys:
         if key not in properties:
-            near = difflib.get_close_matches(key, properties, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(properties) or 'none'}"
+            like = nearest(key, list(properties), 1)
+            hint = f"did you mean {like[0]}?" if like else f"it has {', '.join(properties) or 'none'}"
             raise InvalidRequest("unknown_param", f"the workflow has no param {key}; {hint}")
 
 

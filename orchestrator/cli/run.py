@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from orchestrator.cli.client import FleetClient
@@ -17,6 +16,7 @@ from orchestrator.cli.follow import Job, follow
 from orchestrator.cli.jobs import worker_of
 from orchestrator.cli.options import DEFAULT_URL, AsJson, OutputFolder, Url
 from orchestrator.cli.params import check_known, split_pairs, typed_params
+from orchestrator.controller.documents import read_json
 from orchestrator.errors import InvalidRequest
 
 SUBMITS_AT_ONCE = 32
@@ -60,23 +60,13 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Run a raw graph: submit, show progress, save the outputs."""
-    document = read_json(graph)
+    document = read_json(graph).value
 
     async def main() -> list[Job]:
         async with FleetClient(url) as fleet:
             return await _carry_out(fleet, "/v1/jobs", {"workflow": document}, count, output)
 
     _report(asyncio.run(main()), output, as_json)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file; raises InvalidRequest saying what is wrong with it."""
-    try:
-        return orjson.loads(path.read_bytes())
-    except OSError as error:
-        raise InvalidRequest("file_unreadable", f"cannot read {path}: {error.strerror}") from error
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest("bad_json", f"{path} is not JSON: {error}") from error
 
 
 async def save_outputs(fleet: FleetClient, job: Job, folder: Path, stem: str) -> list[Path]:

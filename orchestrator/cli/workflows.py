@@ -14,8 +14,8 @@ import yaml
 from orchestrator.cli.client import ask
 from orchestrator.cli.console import ago, emit_json, emit_table, out, seconds
 from orchestrator.cli.options import DEFAULT_URL, AsJson, Url
-from orchestrator.cli.run import read_json
 from orchestrator.comfy.client import ComfyClient
+from orchestrator.controller.documents import read_json
 from orchestrator.controller.registration import Bundle, check, read_bundle
 from orchestrator.domain.workflow import Workflow
 from orchestrator.errors import InvalidRequest
@@ -135,6 +135,8 @@ def init(
 ) -> None:
     """Draft a workflow from an exported graph: YAML and params schema, to be edited."""
     document = read_json(graph)
+    with document.telling():
+        parsed = parse(document.value)
     name = re.sub(r"[^a-z0-9._-]+", "-", graph.name.lower()).removesuffix(".json").removesuffix(".api").strip("-._")
     files = {kind: output / f"{name}.{kind}" for kind in ("yaml", "api.json", "schema.json")}
     for file in files.values():
@@ -143,9 +145,9 @@ def init(
                 "file_exists", f"{file} is there already: move it away, or name another folder with -o"
             )
     catalog = asyncio.run(_catalog(comfyui)) if comfyui else None
-    registration, schema = draft(parse(document), catalog, name, files["api.json"].name, files["schema.json"].name)
+    registration, schema = draft(parsed, catalog, name, files["api.json"].name, files["schema.json"].name)
     output.mkdir(parents=True, exist_ok=True)
-    files["api.json"].write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    files["api.json"].write_bytes(orjson.dumps(document.value, option=orjson.OPT_INDENT_2) + b"\n")
     files["schema.json"].write_bytes(orjson.dumps(schema, option=orjson.OPT_INDENT_2) + b"\n")
     files["yaml"].write_text(yaml.safe_dump(registration, sort_keys=False, allow_unicode=True, width=120))
     out.print(f"drafted {files['yaml']} with {len(schema['properties'])} params: {', '.join(schema['properties'])}")

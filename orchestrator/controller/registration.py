@@ -14,7 +14,7 @@ import orjson
 from blake3 import blake3
 
 from orchestrator.controller.documents import Document, read_json, read_yaml
-from orchestrator.controller.requests import Registration, conform, nearest
+from orchestrator.controller.requests import Registration, conform, suggest
 from orchestrator.domain.workflow import Binding, Workflow
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.bind import patch, resolve
@@ -87,7 +87,7 @@ def _check_outputs(bundle: Bundle, graph: Graph, catalog: Catalog | None) -> Non
         if node_id not in graph:
             raise bundle.source.refuse(
                 "invalid_registration", f"outputs names node {node_id!r}, which the graph does not have"
-                f"{nearest(node_id, graph)}", pointer("outputs", n),
+                f"{suggest(node_id, graph)}", pointer("outputs", n),
             )  # fmt: skip
         if not _may_output(graph[node_id]["class_type"], catalog):
             raise bundle.source.refuse(

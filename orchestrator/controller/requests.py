@@ -6,7 +6,6 @@ and, for an unknown key, the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeVar
@@ -16,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from orchestrator.domain.job import Priority
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.shape import pointer
+from orchestrator.graph.values import nearest
 
 MAX_LABELS = 16
 NAME = r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$"
@@ -128,7 +128,7 @@ def conform(model: type[M], value: Any, code: str = "invalid_request") -> M:
     for key in value:  # before the model sees them: it would report each of a million
         if key not in model.model_fields:
             raise InvalidRequest(
-                code, f"unknown key {key[:80]!r}{nearest(key, model.model_fields)}", pointer=pointer(key)
+                code, f"unknown key {key[:80]!r}{suggest(key, model.model_fields)}", pointer=pointer(key)
             )
     try:
         return model.model_validate(value)
@@ -138,11 +138,11 @@ def conform(model: type[M], value: Any, code: str = "invalid_request") -> M:
         raise InvalidRequest(code, f"{place}: {_sentence(first)}", pointer=place) from None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: what was probably meant, else what there is."""
     known = list(known)
-    if near := difflib.get_close_matches(name[:80], known, n=1):
-        return f"; did you mean {near[0]!r}?"
+    if like := nearest(name, known, 1):
+        return f"; did you mean {like[0]!r}?"
     return f"; known are {', '.join(known[:20])}" if known else ""
 
 
