@@ -8,9 +8,10 @@ nowhere else.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from hashlib import sha1
 from importlib import resources
 from typing import Any
@@ -24,10 +25,15 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from orchestrator.domain.ids import uuid7
 from orchestrator.errors import Busy
+from orchestrator.store import codec
 from orchestrator.store.keys import Keys
+
+log = logging.getLogger(__name__)
 
 PIPELINE_MAX = 256  # commands in one round trip: bounds how long a single one can wait behind others
 BLOCK_MS = 2000  # of blocking reads; a closed store stops within this
+RECONNECT_S = 0.5
+STREAM_ENTRIES = 1000  # in one batch
 TIMEOUT_S = 10.0
 
 
@@ -41,7 +47,8 @@ def unavailable(error: Exception) -> Busy:
 
 
 class Database:
-    """One fleet's Redis. `keys` names its keys; `script` runs a Lua file by name; `fetch` runs plain reads."""
+    """One fleet's Redis. `keys` names its keys; `script` runs a Lua file by name; `fetch` runs plain reads; `follow`
+    reads a stream as it grows."""
 
     def __init__(self, url: str, keys: Keys, preamble: str) -> None:
         self.keys = keys
@@ -81,6 +88,29 @@ class Database:
     def new_id(self) -> str:
         """A fresh run id."""
         return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+
+    async def follow(self, stream: str, after: bytes) -> AsyncGenerator[list[tuple[bytes, dict[bytes, bytes]]], None]:
+        """Batches of the stream's entries (id, fields) behind `after`, for ever: waits for a Redis that is away."""
+        redis = self.client()
+        away = False
+        try:
+            while True:
+                try:
+                    reply = await redis.execute_command(
+                        "XREAD", "COUNT", STREAM_ENTRIES, "BLOCK", BLOCK_MS, "STREAMS", stream, after
+                    )
+                except (RedisError, OSError) as error:
+                    if not away:
+                        log.warning("waiting: %s", unavailable(error).message)
+                    away = True
+                    await asyncio.sleep(RECONNECT_S)
+                    continue
+                away = False
+                if entries := codec.stream_entries(reply):
+                    after = entries[-1][0]
+                    yield entries
+        finally:
+            await redis.aclose()
 
     async def close(self) -> None:
         if self._flusher:

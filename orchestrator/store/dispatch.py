@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import orjson
-from redis.exceptions import RedisError
 
 from orchestrator.domain.job import JobError
 from orchestrator.domain.run import QueueEntry
 from orchestrator.errors import Retryable
 from orchestrator.store import codec
-from orchestrator.store.database import BLOCK_MS, Database
+from orchestrator.store.database import Database
 from orchestrator.store.port import Assignment, FeedItem, FeedKind, Snapshot
 from orchestrator.store.workers import read_workers
 
-RECONNECT_S = 0.5
 CHUNK = 5000  # runs read in one go when a snapshot is taken
 ENTRY_FIELDS = ("entry", "job", "attempt", "arrived", "avoid")
 
@@ -51,30 +50,16 @@ class RedisDispatch:
         return Snapshot(int(seq or 0), queued, running, workers, learned)
 
     async def feed(self, after: int) -> AsyncIterator[Sequence[FeedItem]]:
-        redis = self._db.client()
-        key = self._keys.single("feed")
-        try:
-            while True:
-                try:
-                    reply = await redis.execute_command(
-                        "XREAD", "COUNT", 1000, "BLOCK", BLOCK_MS, "STREAMS", key, f"{after}-0"
-                    )
-                except (RedisError, OSError):
-                    await asyncio.sleep(RECONNECT_S)
-                    continue
-                items = [
-                    _item(int(entry_id.split(b"-")[0]), fields) for entry_id, fields in codec.stream_entries(reply)
-                ]
-                if not items:
-                    continue
+        batches = self._db.follow(self._keys.single("feed"), f"{after}-0".encode())
+        async with aclosing(batches):
+            async for entries in batches:
+                items = [_item(int(entry_id.split(b"-")[0]), fields) for entry_id, fields in entries]
                 if items[0].seq != after + 1:
                     raise Retryable(
                         "feed_gap", f"the feed goes on at {items[0].seq}, not {after + 1}: take a new snapshot"
                     )
                 after = items[-1].seq
                 yield items
-        finally:
-            await redis.aclose()
 
     async def assign(self, assignments: Sequence[Assignment]) -> Sequence[bool]:
         replies = await asyncio.gather(

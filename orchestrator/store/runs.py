@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
 import orjson
-from redis.exceptions import RedisError
 
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event
@@ -16,10 +15,8 @@ from orchestrator.domain.job import JobError, Progress
 from orchestrator.domain.worker import WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Superseded
 from orchestrator.store import codec
-from orchestrator.store.database import BLOCK_MS, Database
+from orchestrator.store.database import Database
 from orchestrator.store.port import Duties, Mail, MailKind, Order, Result, RunKey
-
-RECONNECT_S = 0.5
 
 
 class RedisRuns:
@@ -52,26 +49,16 @@ class RedisRuns:
 
     async def mail(self, agent: str) -> AsyncIterator[Mail]:
         """Mail from now on; what came before, `heartbeat` tells. Goes on after a restart of Redis."""
-        redis = self._db.client()
         key = self._keys.mail(agent)
         (last,) = await self._db.fetch(("XREVRANGE", key, "+", "-", "COUNT", 1))
-        after = last[0][0] if last else b"0"
-        try:
-            while True:
-                try:
-                    reply = await redis.execute_command("XREAD", "COUNT", 500, "BLOCK", BLOCK_MS, "STREAMS", key, after)
-                except (RedisError, OSError):
-                    await asyncio.sleep(RECONNECT_S)
-                    continue
-                for entry_id, fields in codec.stream_entries(reply):
-                    after = entry_id
+        async with aclosing(self._db.follow(key, last[0][0] if last else b"0")) as batches:
+            async for entries in batches:
+                for _, fields in entries:
                     yield Mail(
                         MailKind(fields[b"kind"].decode()),
                         fields[b"worker"].decode(),
                         codec.text(fields[b"run"]) or None,
                     )
-        finally:
-            await redis.aclose()
 
     async def order(self, run_id: str) -> Order:
         (row,) = await self._db.fetch(("HMGET", self._keys.run(run_id), *codec.RUN_FIELDS))

@@ -11,9 +11,7 @@ from redis.exceptions import RedisError
 from orchestrator.domain.event import Event
 from orchestrator.errors import Busy
 from orchestrator.store import codec
-from orchestrator.store.database import BLOCK_MS, Database
-
-RECONNECT_S = 0.5
+from orchestrator.store.database import BLOCK_MS, RECONNECT_S, Database
 
 
 class RedisWatch:
