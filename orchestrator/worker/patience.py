@@ -50,7 +50,7 @@ async def insist(call: Callable[[], Awaitable[T]], doubt: Callable[[], None] | N
                     raise
                 if doubt is not None:
                     doubt()
-            if not complained:
-                log.warning("waiting: %s", error.message)
+            if not complained:  # of ComfyUI, whoever watches it will
+                log.log(logging.WARNING if isinstance(error, Busy) else logging.DEBUG, "waiting: %s", error.message)
                 complained = True
         await asyncio.sleep(next(pauses))

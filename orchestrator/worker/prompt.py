@@ -22,6 +22,7 @@ from orchestrator.worker.leash import Leash
 from orchestrator.worker.patience import delays, insist, passed
 
 HALT_POLL_S = 0.25
+BRIEF_S = 0.003  # a run that is over sooner is not said to execute: its result says it all
 
 
 class Prompt:
@@ -80,8 +81,9 @@ class Prompt:
         self.posted_at = self.heard_at = monotonic()
 
     async def follow(self, timeout_s: float, on_start: Callable[[float], Awaitable[None]]) -> HistoryEntry:
-        """How it ended, as soon as it did. `on_start` is called once when it executes, with the seconds that it
-        waited for that. Raises Stopped, and Retryable("run_vanished") when ComfyUI does not have it any more."""
+        """How it ended, as soon as it did. `on_start` is called once if it executes for longer than a moment, with the
+        seconds that it had waited. Raises Stopped, and Retryable("run_vanished") when ComfyUI lost it.
+        """
         self.following = True
         told = False
         try:
@@ -95,8 +97,11 @@ class Prompt:
                             self._leash.begin()
                             return entry
                     elif self._leash.started_at is not None and not told:
-                        told = True
-                        await on_start(max(0.0, self._leash.started_at - self.posted_at))
+                        self._wake.clear()
+                        await passed(self._wake, BRIEF_S)
+                        if not self._look:
+                            told = True
+                            await on_start(max(0.0, self._leash.started_at - self.posted_at))
                     else:
                         await self._wake.wait()
                         self._wake.clear()
