@@ -107,7 +107,7 @@ class Index:
         if offer is not None and offer is not view.offer:
             self._files.learn_sizes(offer.sizes)
         view.inform(worker, offer, now)
-        self._report(view, worker.residency)
+        self._report(view, worker.residency if worker.state is not WorkerState.DOWN else Residency())
         self._standing_changed(view, now)
 
     def forgotten(self, worker_id: str, now: float) -> None:
@@ -237,7 +237,6 @@ class Index:
         pool.fleet.update(view, is_open)
         if is_open:
             pool.fresh_workers[view] = None
-            pool.recall(view)
         elif opens_at is not None and opens_at != view.timer_at:
             view.timer_at = opens_at
             self.agenda.at(opens_at, self._changed, view)

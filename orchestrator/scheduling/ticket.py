@@ -26,7 +26,7 @@ def number_of(run_id: str) -> int:
 
 def issue(entry: QueueEntry) -> int:
     """The entry's ticket: its priority-adjusted arrival in milliseconds above its run's number."""
-    standing_ms = int((entry.arrived_at - HEAD_START_S[entry.priority]) * 1000)
+    standing_ms = round((entry.arrived_at - HEAD_START_S[entry.priority]) * 1000)
     return standing_ms << _ID_BITS | number_of(entry.run_id)
 
 

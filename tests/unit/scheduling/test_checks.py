@@ -72,7 +72,7 @@ def refusals_over_time(index: Index, until: float) -> list[tuple[float, Refusal]
         found += [(now, refusal) for refusal in plan.refusals]
         if plan.wake_at is None:
             break
-        now = plan.wake_at
+        now = max(now, plan.wake_at)
     return found
 
 
@@ -100,14 +100,18 @@ def test_what_waits_for_a_node_pack_is_told_its_classes() -> None:
     assert "install the custom nodes that bring FaceDetailer" in refused.error.message
 
 
-def test_many_are_refused_some_at_a_time() -> None:
+def test_many_are_refused_some_at_a_time_and_none_of_them_early() -> None:
     index = Index()
     index.worker(worker("w"), offer("a"), 0.0)
     for number in range(1, 2 * AT_ONCE + 10):
         index.queued(entry(number, "c", at=float(number)), 0.0)
-    times = [at for at, _ in refusals_over_time(index, 1000.0)]
+    assert not refusals_over_time(index, 2 * GRACE_S - 1)
+    index.queued(entry(9999, "d", at=9999.0), 2 * GRACE_S - 1)
+    refused = refusals_over_time(index, 1000.0)
+    times = [at for at, refusal in refused if refusal.run_id != run_id(9999)]
     assert len(times) == 2 * AT_ONCE + 9
     assert set(times) == {2 * GRACE_S}
+    assert refused[-1][0] >= 3 * GRACE_S
 
 
 @pytest.mark.parametrize("state", [WorkerState.STARTING, WorkerState.DRAINING, WorkerState.DOWN])

@@ -8,7 +8,7 @@ from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling.fleet import COVER_S, LEAD_S, MAX_HELD
 from orchestrator.scheduling.index import DOUBT_S, Index
 from orchestrator.scheduling.policy import AT_ONCE, Rules, decide
-from tests.unit.scheduling.builders import entry, learn, offer, one, placed, run_id, worker
+from tests.unit.scheduling.builders import GB, entry, learn, offer, one, placed, run_id, worker
 
 ALL = offer("a", "b", "c")
 
@@ -98,9 +98,10 @@ def test_a_worker_gets_its_next_run_shortly_before_it_needs_it() -> None:
     assert not decide(index, 11.0).placements
     index.started(run_id(2), "w1", 11.5)  # the first one has executed, its outputs are under way
     assert not decide(index, 11.5).placements
-    index.ended(run_id(1), None, 12.0)
-    assert not decide(index, 12.0).placements
-    assert one(index, 20.0).run_id == run_id(3)
+    assert one(index, 21.5 - LEAD_S).run_id == run_id(3)
+    index.ended(run_id(1), None, 20.0)
+    index.ended(run_id(2), None, 21.5)
+    assert index.pools["default"].fleet.workers["w1"].work_s == pytest.approx(10.0)
 
 
 def test_short_runs_come_in_such_number_that_they_cover_the_reaction_time() -> None:
@@ -133,15 +134,55 @@ def test_it_does_not_wait_for_one_that_is_busy_for_longer() -> None:
 
 def test_it_does_not_wait_for_longer_than_loading_would_have_taken() -> None:
     index = fleet("cold", warm="a")
+    learn(index, "flow@1", 1.0)
+    for number in (1, 2, 3):
+        index.queued(entry(number, "a", at=float(number)), 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(1): "warm", run_id(2): "warm"}
+    assert not decide(index, 3.2).placements  # the first one takes longer than expected, it might end any moment
+    assert one(index, 3.3).worker == "cold"
+
+
+def test_it_stops_waiting_when_the_warm_worker_takes_something_else() -> None:
+    index = fleet("cold", warm="a")
     learn(index, "flow@1", 3.0)
-    index.queued(entry(1, "a", at=1.0), 0.0)
-    index.queued(entry(2, "a", at=2.0), 0.0)
-    assert placed(decide(index, 0.0)) == {run_id(1): "warm"}
-    index.started(run_id(1), "warm", 0.0)
-    plan = decide(index, 0.9)
-    assert not plan.placements
-    index.queued(entry(3, "b", classes=("Sampler",)), 0.9)  # something else to do meanwhile
-    assert placed(decide(index, 0.9)) == {run_id(3): "cold"}
+    learn(index, "long@1", 100.0)
+    index.queued(entry(1, "a", at=1000.0), 0.0)
+    assert one(index).worker == "warm"
+    index.queued(entry(2, "a", at=1001.0), 0.0)
+    assert not decide(index, 0.0).placements
+    index.queued(entry(3, at=1002.0, priority="high", profile="long@1", avoid=("cold",)), 0.1)
+    assert not decide(index, 0.1).placements
+    assert placed(decide(index, 3.0 - LEAD_S)) == {run_id(3): "warm", run_id(2): "cold"}
+
+
+def test_when_many_would_wait_for_others_a_worker_that_opens_takes_the_oldest() -> None:
+    for heads, expected in ((2, {run_id(2): "cold"}), (16, {})):
+        index = Index()
+        both = offer("a", "b", size=4 * GB)
+        index.worker(worker("warm", vram=("a", "b")), both, 0.0)
+        learn(index, "flow@1", 2.2)
+        index.queued(entry(1, "a", at=1.0), 0.0)
+        assert one(index).worker == "warm"
+        index.queued(entry(2, "a", at=2.0), 0.0)
+        index.queued(entry(3, "b", at=3.0), 0.0)
+        learn(index, "flow@1", 0.5)
+        index.worker(worker("cold"), both, 0.1)
+        assert placed(decide(index, 0.1, Rules(heads=heads))) == expected
+
+
+def test_a_worker_that_opens_looks_at_all_that_waits_before_a_newcomer_may_have_it() -> None:
+    index = Index()
+    for name in ("w1", "w2", "w3"):
+        index.worker(worker(name), offer("a"), 0.0)
+    learn(index, "flow@1", 50.0)
+    index.worker(worker("only", vram=("a",)), offer("a", "c"), 0.0)
+    index.queued(entry(1, "a", at=0.0), 0.0)
+    assert one(index).worker == "only"
+    index.queued(entry(2, "c", at=1.0), 0.0)
+    assert not decide(index, 0.0).placements
+    index.ended(run_id(1), None, 40.0)
+    index.queued(entry(3, "a", at=40.0), 40.0)
+    assert placed(decide(index, 40.0))[run_id(2)] == "only"
 
 
 def test_it_stops_waiting_when_the_warm_worker_goes_away() -> None:

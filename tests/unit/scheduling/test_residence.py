@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.needs import ModelRef
-from orchestrator.domain.worker import Residency
+from orchestrator.domain.worker import Residency, WorkerState
 from orchestrator.scheduling.cost import load_s
 from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import Index
@@ -87,3 +87,13 @@ def test_a_report_replaces_what_was_thought_but_for_what_the_assigned_runs_will_
     assert [str(held) for held in view.residence.ram] == ["checkpoints/b"]
     index.ended(run_id(1), Residency((checkpoint("a"),)), 9.0)
     assert [str(held) for held in view.residence.files()] == ["checkpoints/a"]
+
+
+def test_a_worker_that_is_down_holds_nothing() -> None:
+    index = Index()
+    for state in (WorkerState.READY, WorkerState.DOWN):
+        index.worker(worker("w", state=state, vram=("a",), ram=("b",)), offer("a", "b"), 0.0)
+    assert not index.pools["default"].fleet.workers["w"].residence.files()
+    index.queued(entry(1, "a"), 0.0)
+    (group,) = index.pools["default"].queue.line
+    assert not index.pools["default"].fleet.holders.of(group.files[0])
