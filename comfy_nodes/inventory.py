@@ -149,6 +149,8 @@ def _comfyui(gaps: Gaps) -> dict[str, Any]:
 def _node_pack(pack: installation.Pack, failures: Mapping[str, str], gaps: Gaps) -> dict[str, Any]:
     imported = pack.imported and str(pack.path) not in failures
     entry: dict[str, Any] = {"name": pack.name, "imported": imported}
+    if pack.path.resolve() == Path(__file__).resolve().parent:
+        entry["own"] = True
     if not imported:
         entry["error"] = failures.get(str(pack.path), "ComfyUI did not import it; its log may say why")
     within = f"node_packs.{pack.name}."

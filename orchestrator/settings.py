@@ -139,6 +139,8 @@ class Settings(BaseSettings):
     workers: tuple[AttachedWorker, ...] = ()
     gpu_rates: dict[str, float] = Field(default_factory=dict)
     """Dollars an hour by GPU kind."""
+    mirrors: dict[str, str] = Field(default_factory=dict)
+    """Where `comfyfleet provision` fetches from: beginning of a git or model address -> what takes its place."""
     limits: LimitSettings = LimitSettings()
     leases: LeaseSettings = LeaseSettings()
     retention: RetentionSettings = RetentionSettings()

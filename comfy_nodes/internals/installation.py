@@ -71,7 +71,9 @@ def node_packs() -> list[Pack]:
     return [
         Pack(path.name, path, _offers_nodes(sys.modules.get(_module_name(path))))
         for path in paths
-        if path.name != "__pycache__" and path.suffix != ".disabled" and (path.is_dir() or path.suffix == ".py")
+        if path.name != "__pycache__"
+        and not path.name.endswith(".disabled")
+        and (path.is_dir() or path.suffix == ".py")
     ]
 
 

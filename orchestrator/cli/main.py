@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.cli import demo, doctor, jobs, run, serve, workers, workflows
+from orchestrator.cli import demo, doctor, jobs, pins, run, serve, workers, workflows
 from orchestrator.cli.bench import command as bench
 from orchestrator.cli.errors import OneLineErrors
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SERVE, WORK, SETUP = "Serve", "Jobs", "Set up and look after"
+SERVE, WORK, SETUP, PINS = "Serve", "Jobs", "Set up and look after", "Pin what a ComfyUI is made of"
 
 app.command(rich_help_panel=SERVE)(serve.up)
 app.command(rich_help_panel=SERVE)(serve.controller)
@@ -36,3 +36,8 @@ app.add_typer(workflows.app, name="workflows", rich_help_panel=SETUP)
 app.add_typer(workers.app, name="workers", rich_help_panel=SETUP)
 app.command(rich_help_panel=SETUP)(doctor.doctor)
 app.command(rich_help_panel=SETUP)(bench.bench)
+
+app.command(rich_help_panel=PINS)(pins.lock)
+app.command(rich_help_panel=PINS)(pins.provision)
+app.command(rich_help_panel=PINS)(pins.verify)
+app.command(rich_help_panel=PINS)(pins.gc)

@@ -83,6 +83,7 @@ async def test_inventory_names_what_comfyui_is_made_of(setting: Setting) -> None
 
     packs = {pack["name"]: pack for pack in report["node_packs"]}
     assert packs[NAME]["imported"]
+    assert [name for name, pack in packs.items() if pack.get("own")] == [NAME]
     assert not packs["broken"]["imported"]
     assert "a_module_that_nobody_has" in packs["broken"]["error"]
 
