@@ -9,24 +9,31 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.worker_settings import (
+    KINDS,
+    AttachedWorker,
+    Group,
+    RecycleSettings,
+    SupervisedWorker,
+    SupervisionSettings,
+    WatchdogSettings,
+    WorkerEntry,
+    absolute,
+    anchored_worker,
+)
 
 ENV_PREFIX = "COMFYFLEET_"
 ENV_OF_CLIENTS = frozenset({"COMFYFLEET_URL"})  # read by the commands that talk to a fleet, not by the fleet
-
-
-class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RedisSettings(Group):
@@ -58,28 +65,6 @@ class StorageSettings(Group):
         if self.kind == "s3" and not self.bucket:
             raise ValueError("storage of kind s3 needs a bucket")
         return self
-
-
-class AttachedWorker(Group):
-    url: str
-    """Where a running ComfyUI answers, e.g. http://10.0.0.5:8188."""
-    id: str | None = None
-    """Derived from the url when omitted."""
-    gpu: str | None = None
-    """The GPU kind, as in gpu_rates."""
-    pool: str = "default"
-
-    @field_validator("url")
-    @classmethod
-    def _http(cls, url: str) -> str:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise ValueError(f"say where ComfyUI answers, e.g. http://127.0.0.1:8188, not {url!r}")
-        return url.rstrip("/")
-
-    @property
-    def worker_id(self) -> str:
-        """The given id, else host-port: http://10.0.0.5:8188 is 10.0.0.5-8188."""
-        return self.id or re.sub(r"[^A-Za-z0-9.]+", "-", self.url.split("://", 1)[1]).strip("-")
 
 
 class LimitSettings(Group):
@@ -136,7 +121,7 @@ class Settings(BaseSettings):
     """Folder whose *.yaml are registered at start; null for none."""
     redis: RedisSettings = RedisSettings()
     storage: StorageSettings = StorageSettings()
-    workers: tuple[AttachedWorker, ...] = ()
+    workers: tuple[WorkerEntry, ...] = ()
     gpu_rates: dict[str, float] = Field(default_factory=dict)
     """Dollars an hour by GPU kind."""
     mirrors: dict[str, str] = Field(default_factory=dict)
@@ -145,6 +130,8 @@ class Settings(BaseSettings):
     leases: LeaseSettings = LeaseSettings()
     retention: RetentionSettings = RetentionSettings()
     scheduling: SchedulingSettings = SchedulingSettings()
+    supervision: SupervisionSettings = SupervisionSettings()
+    watchdog: WatchdogSettings = WatchdogSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -167,7 +154,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _distinct_workers(self) -> Settings:
-        ids = [worker.worker_id for worker in self.workers]
+        ids = [name for worker in self.workers for name in worker.worker_ids]
         if double := next((name for name in ids if ids.count(name) > 1), None):
             raise ValueError(f"two workers are called {double}; give each ComfyUI one entry, or an id of its own")
         return self
@@ -192,6 +179,7 @@ def load(path: Path | None) -> Settings:
             "data_dir": settings.data_dir.resolve(),
             "workflows": settings.workflows and settings.workflows.resolve(),
             "storage": storage.model_copy(update={"path": storage.path and storage.path.resolve()}),
+            "workers": tuple(absolute(worker) for worker in settings.workers),
         }
     )
 
@@ -214,6 +202,11 @@ def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The document with its paths, and the defaults of those it leaves out, relative to its folder."""
     paths = {key: document.get(key, Settings.model_fields[key].default) for key in ("data_dir", "workflows")}
     anchored = document | {key: folder / path if isinstance(path, str | Path) else path for key, path in paths.items()}
+    workers = document.get("workers")
+    if isinstance(workers, list):
+        anchored["workers"] = [
+            anchored_worker(entry, folder) if isinstance(entry, dict) else entry for entry in workers
+        ]
     storage = document.get("storage")
     if isinstance(storage, dict) and isinstance(storage.get("path"), str):
         anchored["storage"] = storage | {"path": folder / storage["path"]}
@@ -232,13 +225,15 @@ def _check_environment(names: Iterable[str]) -> None:
 
 def _explain(error: ValidationError, path: Path | None) -> str:
     """The first problem as one line that says what to change, and where."""
-    first = error.errors()[0]
-    loc = first["loc"]
+    problems = error.errors()
+    # A misspelt key explains why another one is missing.
+    first = next((problem for problem in problems if problem["type"] == "extra_forbidden"), problems[0])
+    loc = tuple(part for part in first["loc"] if part not in KINDS)
     variable = ENV_PREFIX + "__".join(str(part).upper() for part in loc)
     source = variable if variable in os.environ else str(path or "environment")
     where = ".".join(str(part) for part in loc)
     if first["type"] == "extra_forbidden":
-        return f"{source}: unknown key {where}{_nearest(str(loc[-1]), _known_keys(loc[:-1]))}"
+        return f"{source}: unknown key {where}{_nearest(str(loc[-1]), _known_keys(first['loc'][:-1]))}"
     message = first["msg"].removeprefix("Value error, ")
     return f"{source}: {where}: {message}" if where else f"{source}: {message}"
 
@@ -249,9 +244,12 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
-    groups: dict[str, type[BaseModel]] = {
-        "redis": RedisSettings, "storage": StorageSettings, "workers": AttachedWorker, "limits": LimitSettings,
-        "leases": LeaseSettings, "retention": RetentionSettings, "scheduling": SchedulingSettings,
+    groups: dict[str, tuple[type[BaseModel], ...]] = {
+        "redis": (RedisSettings,), "storage": (StorageSettings,), "limits": (LimitSettings,),
+        "leases": (LeaseSettings,), "retention": (RetentionSettings,), "scheduling": (SchedulingSettings,),
+        "supervision": (SupervisionSettings,), "watchdog": (WatchdogSettings,),
+        "attached": (AttachedWorker, SupervisedWorker), "supervised": (SupervisedWorker,),
+        "recycle": (RecycleSettings,),
     }  # fmt: skip
-    model = groups.get(str(parents[0]), Settings) if parents else Settings
-    return list(model.model_fields)
+    models = next((groups[str(part)] for part in reversed(parents) if str(part) in groups), (Settings,))
+    return [key for model in models for key in model.model_fields]

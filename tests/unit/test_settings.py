@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.settings import AttachedWorker, load
+from orchestrator.settings import load
+from orchestrator.worker_settings import AttachedWorker, RecycleSettings, SupervisedWorker
 
 
 @pytest.fixture
@@ -43,11 +44,12 @@ redis: {url: "redis://10.0.0.1:6379/0"}
 storage: {kind: s3, bucket: pictures, endpoint: "http://minio:9000"}
 workers:
   - {url: "http://10.0.0.5:8188", gpu: a100-80gb, pool: default}
+  - {comfyui: /opt/ComfyUI, devices: [0, 1], args: [--reserve-vram, "1"], pool: default, gpu: l4}
 gpu_rates: {a100-80gb: 4.93}
 """)
     )
     assert settings.storage.bucket == "pictures"
-    assert settings.workers[0].gpu == "a100-80gb"
+    assert [worker.gpu for worker in settings.workers] == ["a100-80gb", "l4"]
     assert settings.gpu_rates == {"a100-80gb": 4.93}
 
 
@@ -56,6 +58,27 @@ def test_a_relative_path_is_relative_to_the_file_that_names_it(write, tmp_path: 
     assert settings.data_dir == tmp_path / "etc" / "here"
     assert settings.workflows == tmp_path / "etc" / "workflows"
     assert settings.storage.path == tmp_path / "pictures"
+
+
+def test_supervised_workers_have_their_paths_beside_the_file_and_a_name_a_device(write, tmp_path: Path) -> None:
+    (tmp_path / "env").symlink_to("/usr/bin")
+    settings = load(
+        write("""
+workers:
+  - {comfyui: ComfyUI, python: ../env/python3, warmup: warm.json, logs: /var/log, devices: [0, cpu, 3, cpu], id: n}
+  - {comfyui: /opt/ComfyUI, recycle: {runs: 9}}
+""")
+    )
+    first, second = settings.workers
+    assert isinstance(first, SupervisedWorker)
+    assert isinstance(second, SupervisedWorker)
+    assert first.worker_ids == ("n-gpu0", "n-cpu0", "n-gpu3", "n-cpu1")
+    assert (first.comfyui, first.warmup) == (tmp_path / "etc/ComfyUI", tmp_path / "etc/warm.json")
+    assert first.python == tmp_path / "etc/../env/python3"  # a link in a virtual environment is not followed
+    assert first.logs == Path("/var/log")
+    assert (second.comfyui, second.python, second.devices) == (Path("/opt/ComfyUI"), None, (0,))
+    assert second.recycle == RecycleSettings(runs=9)
+    assert second.worker_ids[0].endswith("-gpu0")
 
 
 def test_a_relative_path_of_the_environment_is_relative_to_the_working_directory(
@@ -85,6 +108,16 @@ def test_workflows_null_means_no_folder(write) -> None:
         ("workers: [{pool: x}]", "workers.0.url: Field required"),
         ("workers: [{url: '10.0.0.5:8188'}]", "workers.0.url: say where ComfyUI answers"),
         ("workers: [{url: 'http://h:1'}, {url: 'http://h:1/'}]", "two workers are called h-1"),
+        ("workers: [{comfyui: x, devicse: [0]}]", "unknown key workers.0.devicse; did you mean devices?"),
+        ("workers: [{comfyiu: x}]", "unknown key workers.0.comfyiu; did you mean comfyui?"),
+        ("workers: [{comfyui: x, recycle: {rss: 3}}]", "unknown key workers.0.recycle.rss; did you mean rss_gb?"),
+        ("workers: [{comfyui: x, devices: []}]", "workers.0.devices: Tuple should have at least 1 item"),
+        ("workers: [{comfyui: x, devices: [gpu]}]", "workers.0.devices.0"),
+        ("workers: [{comfyui: x, args: [--port, '1']}]", "workers.0.args: --port is set by comfyfleet"),
+        ("workers: [{comfyui: x, args: ['--listen=0.0.0.0']}]", "supervised workers answer on 127.0.0.1 alone"),
+        ("workers: [{comfyui: x, id: n}, {comfyui: y, id: n}]", "two workers are called n-gpu0"),
+        ("supervision: {boot: 3}", "unknown key supervision.boot; did you mean boot_s?"),
+        ("watchdog: {step_s: 0}", "watchdog.step_s: Input should be greater than 0"),
         ("listen: localhost", "listen: say HOST:PORT"),
         ("listen: 'localhost:99999'", "listen: say HOST:PORT"),
         ("redis: {url: 'localhost:6379'}", "redis.url: say embedded, or a redis://"),
