@@ -15,15 +15,14 @@ from typing import Protocol
 from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
 from orchestrator.controller.offers import CatalogReads, Offers
-from orchestrator.domain.run import RunState
+from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import Busy, NotFound, Retryable
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.policy import Plan, Rules, decide
 from orchestrator.settings import SchedulingSettings
-from orchestrator.store import codec
-from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKind, Snapshot
+from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKind, RunEnd, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -120,30 +119,25 @@ class _Term:
                 self._index.assigned(run_id, worker_id, now)
             case FeedKind.STARTED, str(run_id), str(worker_id):
                 self._index.started(run_id, worker_id, now)
-            case FeedKind.ENDED, str(run_id), str(worker_id):
-                self._ended(item, run_id, worker_id, now)
+            case FeedKind.ENDED, str(run_id), str(worker_id) if item.entry is not None and item.end is not None:
+                self._ended(run_id, worker_id, item.entry, item.end, now)
             case FeedKind.WORKER, _, str(worker_id):
                 self._changed_workers.add(worker_id)
                 self._workers_changed.set()
             case _:
                 raise ValueError(f"the feed has an item without what its kind needs: {item}")
 
-    def _ended(self, item: FeedItem, run_id: str, worker_id: str, now: float) -> None:
-        data = item.data
-        residency = codec.residency(data["residency"]) if "residency" in data else None
-        execute_s: float | None = data.get("execute_s")
-        load_s: float | None = data.get("load_s")
+    def _ended(self, run_id: str, worker_id: str, entry: QueueEntry, end: RunEnd, now: float) -> None:
         gpu = self._index.gpu(worker_id)
-        held = self._index.ended(run_id, residency, now)
-        if held is not None and execute_s is not None:
-            self._index.learned.ran(held.trait.profile, gpu, worker_id, held.load_s, load_s or 0.0, execute_s)
-        if item.entry is not None:
-            self._metrics.ended(item.entry.profile, RunState(data["state"]), execute_s, load_s)
-            began_at = held.began_at if held is not None else None
-            if began_at is None and execute_s is not None:
-                began_at = now - execute_s  # a short run is over before its start is told
-            if began_at is not None:
-                self._metrics.waited(item.entry.profile, time.time() - item.entry.arrived_at - (now - began_at))
+        held = self._index.ended(run_id, end.residency, now)
+        if held is not None and end.execute_s is not None:
+            self._index.learned.ran(entry.profile, gpu, worker_id, held.load_s, end.load_s or 0.0, end.execute_s)
+        self._metrics.ended(entry.profile, end.state, end.execute_s, end.load_s)
+        began_at = held.began_at if held is not None else None
+        if began_at is None and end.execute_s is not None:
+            began_at = now - end.execute_s  # a short run is over before its start is told
+        if began_at is not None:
+            self._metrics.waited(entry.profile, time.time() - entry.arrived_at - (now - began_at))
 
     # Workers
 

@@ -16,6 +16,7 @@ from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
+from orchestrator.store.port import RunEnd
 
 T = TypeVar("T")
 
@@ -26,7 +27,6 @@ PROGRESS = TypeAdapter(Progress)
 INFO = TypeAdapter(WorkerInfo)
 WORKFLOW = TypeAdapter(Workflow)
 ASSET = TypeAdapter(Asset)
-NEEDS = TypeAdapter(Needs)
 
 JOB_FIELDS = ("spec", "status", "runs", "created", "started", "completed", "progress", "outputs", "error")
 RUN_FIELDS = (
@@ -127,10 +127,6 @@ def entry(raw: bytes, run_id: bytes, job_id: bytes, attempt: bytes, arrived: byt
     )
 
 
-def dump_residency(residency: Residency) -> bytes:
-    return dump(residency_document(residency))
-
-
 def residency_document(residency: Residency) -> Mapping[str, Any]:
     """JSON-ready: a ModelRef is written [folder, name]."""
     return {
@@ -142,7 +138,7 @@ def residency_document(residency: Residency) -> Mapping[str, Any]:
 
 
 def residency(raw: bytes | Mapping[str, Any] | None) -> Residency:
-    """What dump_residency or residency_document wrote."""
+    """What residency_document wrote."""
     if not raw:
         return Residency()
     document = orjson.loads(raw) if isinstance(raw, bytes) else raw
@@ -151,6 +147,17 @@ def residency(raw: bytes | Mapping[str, Any] | None) -> Residency:
         ram=tuple(ModelRef(folder, name) for folder, name in document["ram"]),
         source=document["source"],
         sizes={ModelRef(folder, name): size for folder, name, size in document["sizes"]},
+    )
+
+
+def run_end(state: bytes, raw: bytes) -> RunEnd:
+    """From what a run's end left for the dispatcher; of one that was not committed that is an empty object."""
+    document = orjson.loads(raw)
+    return RunEnd(
+        RunState(state.decode()),
+        document.get("execute_s"),
+        document.get("load_s"),
+        residency(document["residency"]) if document else None,
     )
 
 

@@ -144,14 +144,11 @@ def _item(seq: int, fields: Mapping[bytes, bytes]) -> FeedItem:
         entry = codec.entry(
             fields[b"entry"], run_id, fields[b"job"], fields[b"attempt"], fields[b"at"], fields.get(b"avoid")
         )
-    data = orjson.loads(fields[b"data"]) if b"data" in fields else {}
-    if b"state" in fields:
-        data = {**data, "state": fields[b"state"].decode()}
     return FeedItem(
         seq,
         FeedKind(fields[b"kind"].decode()),
         codec.text(run_id) or None,
         codec.text(fields.get(b"worker")),
         entry,
-        data,
+        codec.run_end(fields[b"state"], fields[b"data"]) if b"data" in fields else None,
     )

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobStatus, Priority
 from orchestrator.domain.run import Run
 from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
 from orchestrator.store import codec
 from orchestrator.store.database import Database
-from orchestrator.store.port import Counts, Graph, Idempotency, JobPage, JobQuery, Submission, Submitted
+from orchestrator.store.port import Counts, Idempotency, JobPage, JobQuery, Submission, Submitted
 from orchestrator.store.watch import RedisWatch
 
 SCAN_PAGES = 40  # how many pages a filtered list reads before it answers with what it has and a cursor
@@ -67,12 +65,6 @@ class RedisJobs:
         if found is None:
             raise NotFound("job_not_found", f"there is no job {job_id} (ended jobs are kept for the retention time)")
         return found
-
-    async def graph(self, job_id: str) -> Graph:
-        (raw,) = await self._db.fetch(("HGET", self._keys.job(job_id), "graph"))
-        if raw is None:
-            raise NotFound("job_not_found", f"there is no job {job_id} (ended jobs are kept for the retention time)")
-        return orjson.loads(raw)
 
     async def jobs(self, query: JobQuery) -> JobPage:
         found: list[Job] = []

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
-from orchestrator.domain.run import QueueEntry, Run
+from orchestrator.domain.run import QueueEntry, Run, RunState
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
 
@@ -98,7 +98,6 @@ class JobStore(Protocol):
         ...
 
     async def job(self, job_id: str) -> Job: ...
-    async def graph(self, job_id: str) -> Graph: ...
     async def jobs(self, query: JobQuery) -> JobPage: ...
     async def cancel(self, job_id: str) -> Job:
         """Idempotent; a job that has ended is returned as it is."""
@@ -232,8 +231,18 @@ class FeedKind(StrEnum):
     GONE = "gone"  # run_id left the queue without being assigned
     ASSIGNED = "assigned"  # run_id, worker
     STARTED = "started"  # run_id, worker
-    ENDED = "ended"  # run_id, worker, run: profile, models, execute_s, load_s, wait_s, state
+    ENDED = "ended"  # run_id, worker, entry, end
     WORKER = "worker"  # worker changed: read it again
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """How a run left its worker. Only one that was committed tells its seconds, and what the worker holds now."""
+
+    state: RunState
+    execute_s: float | None = None
+    load_s: float | None = None
+    residency: Residency | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +254,7 @@ class FeedItem:
     run_id: str | None = None
     worker: str | None = None
     entry: QueueEntry | None = None
-    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    end: RunEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from orchestrator.store.port import (
     Mail,
     MailKind,
     Result,
+    RunEnd,
     RunKey,
     Submission,
 )
@@ -97,7 +98,7 @@ async def test_a_submission_is_read_back_whole(store: RedisStore) -> None:
     assert job.spec.created_at > 1_700_000_000  # the store's clock, not the submitter's
     assert job.spec.deadline_at == pytest.approx(job.spec.created_at + 60)
     assert dataclasses.replace(job.spec, created_at=1000.0, deadline_at=1060.0) == it.spec
-    assert await store.graph(it.spec.id) == it.graph
+    assert (await store.order(it.entry.run_id)).graph == it.graph
     assert [(run.id, run.attempt, run.state) for run in job.runs] == [(it.entry.run_id, 1, RunState.QUEUED)]
     assert [event.data for event in await store.events(it.spec.id)] == [{"status": "queued"}]
     counts = await store.counts()
@@ -174,7 +175,7 @@ async def test_the_whole_way_of_a_run(store: RedisStore) -> None:
     ended = items[-1]
     assert ended.entry is not None
     assert (ended.worker, ended.entry.profile, ended.entry.needs) == ("w1", "p@1", NEEDS)
-    assert (ended.data["state"], ended.data["execute_s"]) == ("succeeded", 1.5)
+    assert ended.end == RunEnd(RunState.SUCCEEDED, 1.5, result(key.run_id).load_s, result(key.run_id).residency)
     assert (await store.counts()).queued == {}
 
 
@@ -382,7 +383,8 @@ class TestReaping:
 async def test_ended_jobs_are_forgotten_without_a_trace(store: RedisStore) -> None:
     kept = submission()
     await store.submit(kept)
-    keys_of_one = set(await store._db._redis.keys("*"))
+    of_this_fleet = f"{store._keys.prefix}*"  # others in this Redis come and go
+    keys_of_one = set(await store._db._redis.keys(of_this_fleet))
     it = submission(workflow="w", version=1)
     await store.submit(it)
     await store.cancel(it.spec.id)
@@ -390,7 +392,7 @@ async def test_ended_jobs_are_forgotten_without_a_trace(store: RedisStore) -> No
     assert await store.lapsed_jobs(-1) == [it.spec.id]
     await store.forget(kept.spec.id)  # has not ended: kept
     await store.forget(it.spec.id)
-    assert set(await store._db._redis.keys("*")) == keys_of_one
+    assert set(await store._db._redis.keys(of_this_fleet)) == keys_of_one
     with pytest.raises(NotFound):
         await store.job(it.spec.id)
     assert (await store.job(kept.spec.id)).status is JobStatus.QUEUED

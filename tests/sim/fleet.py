@@ -18,11 +18,10 @@ import orjson
 from orchestrator.domain.ids import uuid7
 from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import ModelRef, Needs
-from orchestrator.domain.run import QueueEntry
+from orchestrator.domain.run import QueueEntry, RunState
 from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Retryable
-from orchestrator.store import codec
-from orchestrator.store.port import Assignment, FeedItem, FeedKind, Snapshot
+from orchestrator.store.port import Assignment, FeedItem, FeedKind, RunEnd, Snapshot
 
 GB = 1_000_000_000
 EPOCH = 1_800_000_000.0  # the store's clock when the loop's shows 0
@@ -129,20 +128,17 @@ class MemoryStore:
         record.waited_s = EPOCH + clock() - record.entry.arrived_at
         self.tell(FeedKind.STARTED, run_id=run_id, worker=record.worker)
 
-    def ended(self, run_id: str, state: str, **data: Any) -> None:
+    def ended(self, run_id: str, state: RunState, **told: Any) -> None:
         record = self.runs[run_id]
         record.state, record.ended_at = state, clock()
-        if "residency" in data:
-            data["residency"] = codec.residency_document(data["residency"])
-        self.tell(
-            FeedKind.ENDED, run_id=run_id, worker=record.worker, entry=record.entry, data={"state": state, **data}
-        )
+        end = RunEnd(state, **told)
+        self.tell(FeedKind.ENDED, run_id=run_id, worker=record.worker, entry=record.entry, end=end)
 
     def lost(self, run_id: str) -> None:
         """The run goes back to the queue as its next attempt, to be kept from this worker."""
         record = self.runs[run_id]
         assert record.worker is not None
-        self.ended(run_id, "lost")
+        self.ended(run_id, RunState.LOST)
         next_id = uuid7(int((EPOCH + clock()) * 1000), self.random.getrandbits(74))
         was = record.entry
         self._queue(replace(was, run_id=next_id, attempt=was.attempt + 1, avoid=(*was.avoid, record.worker)))
@@ -284,7 +280,9 @@ class Machine:
             residency = Residency(tuple(record.entry.needs.models))
             worker = self._store.fleet[self.id]
             self._store.fleet[self.id] = replace(worker, residency=residency)
-            self._store.ended(run_id, "succeeded", execute_s=load_s + execute_s, load_s=load_s, residency=residency)
+            self._store.ended(
+                run_id, RunState.SUCCEEDED, execute_s=load_s + execute_s, load_s=load_s, residency=residency
+            )
 
     async def _load(self, models: Sequence[ModelRef]) -> float:
         if not models or models[0].name == self._resident:

@@ -224,7 +224,7 @@ async def test_an_uploaded_picture_reaches_the_graph(api: Api, store: RedisStore
     asset = (await api.upload(picture(), "cat.png")).json["id"]
     job = await api.post("/v1/workflows/invert/jobs", {"params": {"image": asset}})
     assert job.status == 202
-    patched = await store.graph(job.json["id"])
+    patched = (await store.order(job.json["runs"][0]["id"])).graph
     assert patched["1"]["inputs"]["image"] == {"__type": "core/ASSET", "info": {"id": asset}}
 
 

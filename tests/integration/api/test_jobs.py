@@ -47,7 +47,7 @@ async def test_a_job_of_a_workflow_is_queued_complete(api: Api, blank: str, stor
     assert {key: value for key, value in shown.items() if key not in times} == {
         key: value for key, value in job.items() if key not in times
     }
-    graph = await store.graph(job["id"])
+    graph = (await store.order(job["runs"][0]["id"])).graph
     assert graph["2"]["inputs"]["filename_prefix"] == "cat"
     assert graph["1"]["inputs"]["width"] == 64
 
@@ -260,7 +260,7 @@ async def test_raw_graphs_in_both_formats(api: Api, store: RedisStore, worker: W
     for document in (GRAPH, typed):
         reply = await api.post("/v1/jobs", {"workflow": document, "pool": "default", "timeout_s": 5, "retries": 0})
         assert (reply.status, reply.json["workflow"], reply.json["version"]) == (202, None, None)
-        graph = await store.graph(reply.json["id"])
+        graph = (await store.order(reply.json["runs"][0]["id"])).graph
         assert {node_id: {**node, "_meta": 0} for node_id, node in graph.items()} == {
             node_id: {**node, "_meta": 0} for node_id, node in bare.items()
         }
