@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from orchestrator.simulator.comfyui.faults import Fault
+
 GIB = 1024**3
 MB = 10**6
 
@@ -99,6 +101,12 @@ class SimConfig:
     """One step of a sampler, whatever the size of the picture."""
     directory: Path | None = None
     """Holds input/, output/ and temp/; one that is removed at the end when omitted."""
+    max_upload_bytes: int = 100 << 20
+    """ComfyUI's --max-upload-size: of one body."""
+    collect_seconds: float = 0.0
+    """The garbage collection after a prompt, while which ComfyUI's executing thread listens to nobody."""
+    faults: tuple[Fault, ...] = ()
+    """How it fails, from its start on."""
 
     @property
     def profile(self) -> Profile:

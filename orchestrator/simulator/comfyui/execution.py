@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.simulator.comfyui.announcer import Announcer
+from orchestrator.simulator.comfyui.breakage import Breakage, OutOfMemoryError, tips_for
 from orchestrator.simulator.comfyui.cache import CachedResult, NodeCache, is_link, loads_of, signatures
 from orchestrator.simulator.comfyui.config import GIB
 from orchestrator.simulator.comfyui.nodes import NodeClass, NodeClasses, Shown
@@ -36,13 +37,20 @@ class Execution:
     """Executes the nodes that the outputs need and the cache does not have."""
 
     def __init__(
-        self, item: Item, machine: Machine, classes: NodeClasses, cache: NodeCache, announcer: Announcer
+        self,
+        item: Item,
+        machine: Machine,
+        classes: NodeClasses,
+        cache: NodeCache,
+        announcer: Announcer,
+        breakage: Breakage,
     ) -> None:
         self._item = item
         self._machine = machine
         self._classes = classes
         self._cache = cache
         self._announcer = announcer
+        self._breakage = breakage
         self._executed: list[str] = []
         self._results: dict[str, tuple[object, ...]] = {}
         self._shown: dict[str, Mapping[str, Any]] = {}
@@ -123,6 +131,7 @@ class Execution:
                 elif name in node_class.required or name in node_class.optional:
                     inputs[name] = value
             self._machine.interrupt.check()
+            self._breakage.before_node(self._item, node_class)
             result = node_class.implementation.function(self._run, **inputs)
         except Exception as error:
             raise _NodeFailed(node_id, error, inputs) from error
@@ -148,10 +157,12 @@ class Execution:
             self._announcer.tell("execution_interrupted", about, everyone=True)
             return
         logger.warning("node %s failed", failure.node_id, exc_info=failure.cause)
+        if isinstance(failure.cause, OutOfMemoryError):
+            self._machine.residency.empty_vram()
         hidden = {"PROMPT": self._item.prompt, "EXTRA_PNGINFO": self._item.extra_data.get("extra_pnginfo")}
         inputs = failure.inputs | {name: hidden[kind] for name, kind in node_class.hidden.items()}
         details = {
-            "exception_message": f"{failure.cause}\n",
+            "exception_message": f"{failure.cause}\n{tips_for(failure.cause)}",
             "exception_type": type_name(failure.cause),
             "traceback": traceback.format_tb(failure.cause.__traceback__),
             "current_inputs": {name: [_formatted(value)] for name, value in inputs.items()},

@@ -19,7 +19,7 @@ async def serve(
     exit_with_parent: end when stdin does, which a parent that made it a pipe closes by dying, however it dies.
     Raises OSError when the port is taken.
     """
-    async with await SimComfyUI(config).start(host, port) as running:
+    async with await SimComfyUI(config, own_process=True).start(host, port) as running:
         sys.stdout.write(f"ready {running.url}\n")
         sys.stdout.flush()
         await until_told_to_end(exit_with_parent)

@@ -46,24 +46,28 @@ class PromptQueue:
             self._updated()
             self._changed.notify()
 
-    def take(self) -> Item | None:
-        """Wait for the next item, which then counts as running; None when there is a flag to act on, or at the end."""
+    def take(self, timeout: float | None = None) -> Item | None:
+        """Wait for the next item, which then counts as running; None when it was woken for something else.
+
+        As in ComfyUI a flag that is set wakes whoever waits here, and nobody otherwise; and a prompt goes first.
+        """
         with self._lock:
-            while not (self._pending or self._flags or self._closed):
-                self._changed.wait()
-            if self._closed or self._flags:
+            if not (self._pending or self._closed):
+                self._changed.wait(timeout)
+            if self._closed or not self._pending:
                 return None
             self._running = heapq.heappop(self._pending)
             self._updated()
             return self._running
 
-    def done(self, item: Item, outcome: Mapping[str, Any]) -> None:
-        """Move the running item to history, with what ComfyUI calls outputs, meta and status."""
+    def done(self, item: Item, outcome: Mapping[str, Any], keep: bool = True) -> None:
+        """Move the running item to history, with what ComfyUI calls outputs, meta and status, or (not keep) drop it."""
         with self._lock:
             self._running = None
             if len(self._history) > MAX_HISTORY:
                 del self._history[next(iter(self._history))]
-            self._history[item.prompt_id] = {"prompt": item.shown(), **outcome}
+            if keep:
+                self._history[item.prompt_id] = {"prompt": item.shown(), **outcome}
             messages = outcome["status"]["messages"]
             self.spans.append((messages[0][1]["timestamp"], messages[-1][1]["timestamp"]))
             self._updated()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from orchestrator.simulator.comfyui.config import SimConfig
+from orchestrator.simulator.comfyui.faults import Faults, Kind
 from orchestrator.simulator.comfyui.files import Files
 from orchestrator.simulator.comfyui.residency import Reading, Residency
 from orchestrator.simulator.comfyui.values import Weights
@@ -29,6 +30,21 @@ class Preview(NamedTuple):
 
 class Interrupted(Exception):
     """ComfyUI's InterruptProcessingException."""
+
+
+class DeviceError(RuntimeError):
+    """torch.AcceleratorError: the device's context is lost, and nothing in this process can use it any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CUDA error: an illegal memory access was encountered\n"
+            "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below "
+            "might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+            "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+        )
+
+
+DeviceError.__module__, DeviceError.__qualname__ = "torch", "AcceleratorError"
 
 
 class Stopped(BaseException):
@@ -62,12 +78,18 @@ class Machine:
     files: Files
     residency: Residency
     interrupt: Interrupt
+    faults: Faults
     stop: threading.Event
 
     def wait(self, seconds: float) -> None:
         """Take time, as a GPU or a disk would: nothing but the end of the simulator cuts it short."""
         if seconds > 0 and self.stop.wait(seconds):
             raise Stopped
+
+    def hang(self) -> None:
+        """Take all the time there is."""
+        self.stop.wait()
+        raise Stopped
 
 
 @dataclass
@@ -88,11 +110,14 @@ class Run:
 
     def read_model(self, folder: str, name: str) -> Reading:
         reading = self.machine.residency.read(folder, name)
-        self.machine.wait(reading.seconds)
+        slow = self.machine.faults.strike(Kind.SLOW_LOAD, prompt=self.prompt)
+        self.machine.wait(reading.seconds + (slow.seconds if slow else 0.0))
         return reading
 
     def place(self, weights: Iterable[Weights]) -> None:
-        """Have weights in VRAM."""
+        """Have weights in VRAM. Raises DeviceError when there is no using the device any more."""
+        if self.machine.faults.device_broken:
+            raise DeviceError
         self.machine.wait(self.machine.residency.place(weights))
 
     def progress(self, total: int) -> Progress:

@@ -15,33 +15,34 @@ from aiohttp import web
 
 from orchestrator.simulator.comfyui.config import SimConfig
 from orchestrator.simulator.comfyui.executor import Executor
+from orchestrator.simulator.comfyui.faults import Fault, Faults
 from orchestrator.simulator.comfyui.files import Files
 from orchestrator.simulator.comfyui.messages import Message
 from orchestrator.simulator.comfyui.nodes import NodeClasses
 from orchestrator.simulator.comfyui.queue import PromptQueue
 from orchestrator.simulator.comfyui.residency import Residency
-from orchestrator.simulator.comfyui.routes import catalog, control, files, jobs
+from orchestrator.simulator.comfyui.routes import catalog, control, faults, files, jobs
 from orchestrator.simulator.comfyui.routes.context import Sim
 from orchestrator.simulator.comfyui.run import Interrupt, Machine
 from orchestrator.simulator.comfyui.sockets import Sockets
 
-MAX_UPLOAD = 100 * 1024 * 1024
 SHUTDOWN_SECONDS = 1.0
 """How long the end waits for requests in progress."""
 
 
 class SimComfyUI:
-    """A ComfyUI to be started; `await SimComfyUI(config).start()`."""
+    """A ComfyUI to be started; `await SimComfyUI(config).start()`. `own_process`: it may crash if asked to."""
 
-    def __init__(self, config: SimConfig | None = None) -> None:
+    def __init__(self, config: SimConfig | None = None, *, own_process: bool = False) -> None:
         self.config = config or SimConfig()
+        self._own_process = own_process
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> RunningSim:
         """Serve until stopped; port 0 takes a free one. Raises OSError when the port is taken."""
         folder = tempfile.TemporaryDirectory(prefix="comfyui-sim-") if self.config.directory is None else None
         root = Path(folder.name) if folder else self.config.directory
         assert root is not None
-        sim = _assemble(replace(self.config, directory=root))
+        sim = _assemble(replace(self.config, directory=root), self._own_process)
         runner = web.AppRunner(_application(sim), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         site = web.TCPSite(runner, host, port)
@@ -88,6 +89,14 @@ class RunningSim:
         """Where input/, output/ and temp/ are."""
         return self._sim.machine.files.root
 
+    def fail(self, *faults: Fault) -> None:
+        """Have it fail in these ways from now on."""
+        self._sim.fail(faults)
+
+    def heal(self) -> None:
+        """Have it fail no more."""
+        self._sim.heal()
+
     async def stop(self) -> None:
         """End at once: what executes is abandoned, sockets are closed."""
         self._sim.machine.stop.set()
@@ -110,23 +119,26 @@ class RunningSim:
         await self.stop()
 
 
-def _assemble(config: SimConfig) -> Sim:
+def _assemble(config: SimConfig, own_process: bool) -> Sim:
     assert config.directory is not None
-    machine = Machine(config, Files(config.directory), Residency(config), Interrupt(), threading.Event())
+    ways = Faults(config.faults, own_process=own_process)
+    machine = Machine(config, Files(config.directory), Residency(config), Interrupt(), ways, threading.Event())
     classes = NodeClasses(config, machine.files)
-    sockets = Sockets()
+    sockets = Sockets(ways)
 
     def tell_everyone() -> None:
         sockets.post(Message("status", {"status": queue.info()}, None))
         sockets.flush()
 
     queue = PromptQueue(tell_everyone)
-    return Sim(machine, classes, queue, sockets, Executor(machine, classes, queue, sockets))
+    sim = Sim(machine, classes, queue, sockets, Executor(machine, classes, queue, sockets))
+    sim.refresh()
+    return sim
 
 
 def _application(sim: Sim) -> web.Application:
-    app = web.Application(client_max_size=MAX_UPLOAD)
-    routes = [*control.routes(sim), *files.routes(sim), *catalog.routes(sim)]
+    app = web.Application(client_max_size=sim.machine.config.max_upload_bytes)
+    routes = [*control.routes(sim), *files.routes(sim), *catalog.routes(sim), *faults.routes(sim)]
     app.add_routes([*(web.route(route.method, f"/api{route.path}", route.handler) for route in routes), *routes])
     if sim.machine.config.profile.jobs_api:
         app.add_routes(jobs.routes(sim))

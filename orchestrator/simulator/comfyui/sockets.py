@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from aiohttp import web
 
+from orchestrator.simulator.comfyui.faults import Faults, Kind
 from orchestrator.simulator.comfyui.messages import Message, preview_frame, preview_frame_with_metadata, text_frame
 
 logger = logging.getLogger(__name__)
@@ -18,8 +20,10 @@ logger = logging.getLogger(__name__)
 class Sockets:
     """The executing thread posts, the event loop sends; messages of one run never overtake each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
         self._loop = asyncio.get_running_loop()
+        self._aborts: set[Callable[[], None]] = set()
         self._sockets: dict[str, web.WebSocketResponse] = {}
         self._flags: dict[str, Mapping[str, Any]] = {}
         self._waiting: deque[Message] = deque()
@@ -29,6 +33,24 @@ class Sockets:
         """A repeated client id replaces the socket; the old one stays open and hears nothing more."""
         self._sockets[client_id] = socket
         self._flags[client_id] = {}
+
+    @contextmanager
+    def droppable(self, abort: Callable[[], None]) -> Iterator[None]:
+        """While the body runs, `drop` breaks this connection."""
+        self._aborts.add(abort)
+        try:
+            yield
+        finally:
+            self._aborts.discard(abort)
+
+    def drop(self) -> None:
+        """Break every connection, from any thread."""
+        for abort in list(self._aborts):
+            self._loop.call_soon_threadsafe(abort)
+
+    def forget(self) -> None:
+        """What is left when a second socket with the client id of each came and went, from any thread."""
+        self._loop.call_soon_threadsafe(self._sockets.clear)
 
     def remove(self, client_id: str) -> None:
         """As ComfyUI does: by the id alone, so the end of a replaced socket takes its successor's place away."""
@@ -43,6 +65,8 @@ class Sockets:
 
     def post(self, message: Message) -> None:
         """Queue a message, from any thread, to be sent at the next flush; drop one that nobody would hear."""
+        if self._faults.standing(Kind.MUTE):
+            return
         if message.client_id in self._sockets or (message.client_id is None and self._sockets):
             self._waiting.append(message)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from orchestrator.simulator.comfyui import queue as module
@@ -53,12 +55,20 @@ def test_acting_on_the_running_one_only(queue: PromptQueue) -> None:
     assert acted == [2]
 
 
-def test_flags_are_acted_on_before_what_waits(queue: PromptQueue) -> None:
+def test_what_waits_goes_before_a_flag_as_in_comfyui(queue: PromptQueue) -> None:
     queue.put(item(0))
     queue.set_flag("free_memory", True)
-    assert queue.take() is None
-    assert queue.take_flags() == {"free_memory": True}
     assert queue.take() == item(0)
+    assert queue.take(timeout=0.01) is None
+    assert queue.take_flags() == {"free_memory": True}
+
+
+def test_a_flag_wakes_whoever_waits(queue: PromptQueue) -> None:
+    timer = threading.Timer(0.05, queue.set_flag, ("free_memory", True))
+    timer.start()
+    assert queue.take(timeout=10.0) is None
+    assert queue.take_flags() == {"free_memory": True}
+    timer.join()
 
 
 def test_clients_do_not_see_credentials(queue: PromptQueue) -> None:

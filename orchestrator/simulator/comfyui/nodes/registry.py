@@ -7,13 +7,13 @@ machine (model files, input images) are filled in here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
 
-from orchestrator.simulator.comfyui.config import SimConfig
+from orchestrator.simulator.comfyui.config import ModelFiles, SimConfig
 from orchestrator.simulator.comfyui.files import Files
 
 INPUT_IMAGES = "input images"
@@ -94,9 +94,19 @@ class NodeClasses(Mapping[str, NodeClass]):
 
     def __init__(self, config: SimConfig, files: Files) -> None:
         self._files = files
+        self._config = config
+        self.leave_out()
+
+    def leave_out(self, classes: Collection[str] = (), models: Collection[str] = ()) -> None:
+        """Have these classes, and models by FOLDER/FILE, not be there, and all others."""
+        self.models: ModelFiles = {
+            folder: {name: size for name, size in files.items() if f"{folder}/{name}" not in models}
+            for folder, files in self._config.models.items()
+        }
         self._classes = {
-            name: _build(name, info, IMPLEMENTATIONS[name], config)
-            for name, info in {**_signatures(config.profile.version), **_signatures("custom")}.items()
+            name: _build(name, info, IMPLEMENTATIONS[name], self.models)
+            for name, info in {**_signatures(self._config.profile.version), **_signatures("custom")}.items()
+            if name not in classes
         }
 
     def __getitem__(self, name: str) -> NodeClass:
@@ -121,11 +131,10 @@ def _signatures(version: str) -> Mapping[str, Mapping[str, Any]]:
     )
 
 
-def _build(name: str, info: Mapping[str, Any], implementation: Implementation, config: SimConfig) -> NodeClass:
+def _build(name: str, info: Mapping[str, Any], implementation: Implementation, models: ModelFiles) -> NodeClass:
     inputs = {
         group: {
-            key: _with_models(spec, config.models.get(implementation.choices.get(key, ""), {}))
-            for key, spec in specs.items()
+            key: _with_models(spec, models.get(implementation.choices.get(key, ""), {})) for key, spec in specs.items()
         }
         for group, specs in info["input"].items()
         if group != "hidden"

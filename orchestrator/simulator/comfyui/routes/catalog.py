@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import PurePath
 
 from aiohttp import web
 
+from orchestrator.simulator.comfyui.faults import Kind
 from orchestrator.simulator.comfyui.routes.context import Sim
 
 FOLDERS = (
@@ -68,11 +70,13 @@ class Catalog:
     def __init__(self, sim: Sim) -> None:
         self._sim = sim
         self._config = sim.machine.config
-        self._models = self._config.models
         unknown = frozenset[str]() if self._config.profile.jobs_api else NEWER_FOLDERS
         self._folders = [folder for folder in FOLDERS if folder not in unknown]
 
     async def object_info(self, request: web.Request) -> web.Response:
+        slow = self._sim.machine.faults.strike(Kind.SLOW_OBJECT_INFO)
+        if slow is not None:
+            time.sleep(slow.seconds)  # noqa: ASYNC251 - ComfyUI asks every class within its event loop
         return web.json_response(self._sim.classes.object_info(list(self._sim.classes)))
 
     async def object_info_of(self, request: web.Request) -> web.Response:
@@ -134,7 +138,7 @@ class Catalog:
 
     async def embeddings(self, request: web.Request) -> web.Response:
         return web.json_response(
-            [str(PurePath(name).with_suffix("")) for name in sorted(self._models.get("embeddings", {}))]
+            [str(PurePath(name).with_suffix("")) for name in sorted(self._sim.classes.models.get("embeddings", {}))]
         )
 
     async def extensions(self, request: web.Request) -> web.Response:
@@ -147,4 +151,4 @@ class Catalog:
         folder = request.match_info["folder"]
         if folder not in self._folders:
             raise web.HTTPNotFound(text="")
-        return dict(self._models.get(folder, {}))
+        return dict(self._sim.classes.models.get(folder, {}))

@@ -144,6 +144,7 @@ class Control:
     async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(timeout=CLOSE_SECONDS)
         await socket.prepare(request)
+        assert request.transport is not None
         client_id = request.query.get("clientId") or uuid.uuid4().hex
         sockets, executor = self._sim.sockets, self._sim.executor
         sockets.add(client_id, socket)
@@ -151,7 +152,8 @@ class Control:
             await sockets.send(Message("status", {"status": self._queue.info(), "sid": client_id}, client_id))
             if (node_id := executor.executing_for(client_id)) is not None:
                 await sockets.send(Message("executing", {"node": node_id}, client_id))
-            await self._listen(socket, client_id)
+            with sockets.droppable(request.transport.abort):
+                await self._listen(socket, client_id)
         finally:
             sockets.remove(client_id)
         return socket

@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from orchestrator.simulator.comfyui.config import Profile
+from orchestrator.simulator.comfyui.faults import Faults, Kind
 from orchestrator.simulator.comfyui.files import ANNOTATION, Files, contains
 from orchestrator.simulator.comfyui.routes.context import Sim
 
@@ -26,7 +27,7 @@ ACTIVE_TYPES = LONG_GUARDED_TYPES | {"application/javascript", "image/svg+xml", 
 
 
 def routes(sim: Sim) -> list[web.RouteDef]:
-    handlers = FileRoutes(sim.machine.files, sim.machine.config.profile)
+    handlers = FileRoutes(sim.machine.files, sim.machine.config.profile, sim.machine.faults)
     return [
         web.post("/upload/image", handlers.upload_image),
         web.post("/upload/mask", handlers.upload_mask),
@@ -35,9 +36,10 @@ def routes(sim: Sim) -> list[web.RouteDef]:
 
 
 class FileRoutes:
-    def __init__(self, files: Files, profile: Profile) -> None:
+    def __init__(self, files: Files, profile: Profile, faults: Faults) -> None:
         self._files = files
         self._profile = profile
+        self._faults = faults
 
     async def upload_image(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -65,6 +67,8 @@ class FileRoutes:
         same = False
         if form.get("overwrite") not in ("true", "1"):
             path, same = _free_name(path, content)
+        if self._faults.strike(Kind.RENAME_UPLOADS):
+            path, same = path.with_name(f"{path.stem} (1){path.suffix}"), False
         if original is not None:
             self._save_masked(original, content, path)
         elif not same:
