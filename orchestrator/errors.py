@@ -60,4 +60,4 @@ class Superseded(FleetError):
 
 
 class IllegalTransition(FleetError):
-    """A bug in us: an entity was asked for a transition that its table does not have."""
+    """A bug in us: an entity was asked for a transition that its table does not have. Tells its last events."""

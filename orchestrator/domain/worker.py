@@ -107,7 +107,6 @@ class Worker:
     info: WorkerInfo
     state: WorkerState
     epoch: int  # rises with every registration; an agent with an old one is superseded
-    lease_until: float  # Unix seconds by the store's clock
     runs: tuple[str, ...] = ()  # run ids assigned to it, oldest first
     residency: Residency = field(default_factory=Residency)
     note: str | None = None  # why it is in this state, in words

@@ -161,14 +161,13 @@ def run_end(state: bytes, raw: bytes) -> RunEnd:
     )
 
 
-def worker(fields: list[Any], runs: list[bytes], lease_ms: float) -> Worker:
+def worker(fields: list[Any], runs: list[bytes]) -> Worker:
     """From WORKER_FIELDS."""
     info, state, epoch, resident, note = fields
     return Worker(
         info=INFO.validate_json(info),
         state=WorkerState(state.decode()),
         epoch=int(epoch),
-        lease_until=lease_ms / 1000,
         runs=tuple(run_id.decode() for run_id in runs),
         residency=residency(resident),
         note=text(note) or None,

@@ -24,7 +24,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from orchestrator.domain.ids import uuid7
-from orchestrator.errors import Busy
+from orchestrator.errors import Busy, IllegalTransition
 from orchestrator.store import codec
 from orchestrator.store.keys import Keys
 
@@ -155,8 +155,10 @@ class Database:
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:
     if future.cancelled():
         return
-    if isinstance(reply, ResponseError) and "user_script" in str(reply):
-        future.set_exception(RuntimeError(f"a Lua script of the store failed: {reply}"))  # a bug of ours, not Redis's
+    if isinstance(reply, ResponseError) and "user_script" in str(reply):  # a bug of ours, not Redis's
+        _, illegal, story = str(reply).partition("illegal transition: ")
+        bug = IllegalTransition("illegal_transition", illegal + story) if illegal else RuntimeError(f"Lua: {reply}")
+        future.set_exception(bug)
     elif isinstance(reply, RedisError | OSError):
         future.set_exception(unavailable(reply))
     else:

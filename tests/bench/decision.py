@@ -70,7 +70,7 @@ def fleet(index: Index, workers: int, sets: int) -> None:
     offer = Offer(frozenset(CLASSES), refs, frozenset(ref.folder for ref in refs))
     for n in range(workers):
         info = WorkerInfo(f"worker-{n:04}", "http://gpu", "default", "agent", gpu="a100", vram_bytes=24 << 30)
-        index.worker(Worker(info, WorkerState.READY, 1, 0.0), offer, 0.0)
+        index.worker(Worker(info, WorkerState.READY, 1), offer, 0.0)
 
 
 def fill(index: Index, source: Iterator[QueueEntry], queued: int) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from hashlib import sha1
 
 import pytest
 
@@ -16,7 +17,7 @@ from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.domain.run import QueueEntry, RunState
 from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
-from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound, Retryable, Superseded
+from orchestrator.errors import Busy, Conflict, IllegalTransition, InvalidRequest, NotFound, Retryable, Superseded
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store.port import (
     Assignment,
@@ -470,6 +471,34 @@ async def test_mail_reaches_the_agent_of_the_worker(store: RedisStore) -> None:
         await reader
     # What was sent before the reader was there, a heartbeat tells.
     assert got[-2:] == [Mail(MailKind.FREE, "w1"), Mail(MailKind.CANCEL, "w1", key.run_id)]
+
+
+async def test_an_illegal_transition_is_a_bug_that_tells_its_story(store: RedisStore) -> None:
+    await ready(store)
+    it, key = await assigned(store)
+    await store.start(key)
+    await store.commit(key, result(key.run_id))
+    database = store._db
+    library = database._sources["stopped"].partition("-- A run is confirmed")[0]
+    database._sources["bug"] = library + "run_end(ARGV[1], 'lose', now_ms(), '', '{}')"
+    database._shas["bug"] = sha1(database._sources["bug"].encode()).hexdigest()
+    with pytest.raises(
+        IllegalTransition, match=rf"run {key.run_id} is succeeded, which has no lose;.* status .*running"
+    ):
+        await database.script("bug", key.run_id)
+    assert (await store.job(it.spec.id)).runs[0].state is RunState.SUCCEEDED
+
+
+async def test_who_is_canceled_needs_no_deadline_to_explain_it(store: RedisStore) -> None:
+    await ready(store)
+    it = submission(deadline_at=1000.05)
+    await store.submit(it)
+    assert await store.assign([Assignment(it.entry.run_id, 1, "w1", {})]) == [True]
+    await store.cancel(it.spec.id)
+    async with asyncio.timeout(5):
+        while not (job := await store.job(it.spec.id)).terminal:
+            await store.reap()
+    assert (job.status, job.error) == (JobStatus.CANCELED, None)
 
 
 async def test_a_trimmed_feed_is_a_gap_and_not_a_silence(store: RedisStore) -> None:

@@ -94,7 +94,7 @@ class MemoryStore:
         catalog = orjson.dumps({"CheckpointLoaderSimple": {"input": inputs}, "Sampler": {"input": {}}})
         digest = f"catalog-{'-'.join(models)}"
         self.catalogs[digest] = catalog
-        self.fleet[worker_id] = Worker(replace(info, catalog=digest), WorkerState.READY, 1, EPOCH + 1e9)
+        self.fleet[worker_id] = Worker(replace(info, catalog=digest), WorkerState.READY, 1)
         machine = self.machines[worker_id] = Machine(self, worker_id, **options)
         self.tell(FeedKind.WORKER, worker=worker_id)
         return machine

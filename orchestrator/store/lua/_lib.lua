@@ -73,12 +73,21 @@ local function held(run, attempt, worker)
   return { state = at[1], job = at[4], started = at[5], queued = at[6] }, at[1]
 end
 
+-- Somebody asked for a transition that the table does not have: a bug of ours, told with what went before.
+local function illegal(what, job)
+  local story = {}
+  for _, entry in ipairs(redis.call('XREVRANGE', P .. 'job:' .. job .. ':events', '+', '-', 'COUNT', 10)) do
+    table.insert(story, 1, entry[2][2] .. ' ' .. string.sub(entry[2][4], 1, 100))
+  end
+  error('illegal transition: ' .. what .. '; the last events of job ' .. job .. ': ' .. table.concat(story, ', '))
+end
+
 -- Ends a run: its state, why, and off its worker or out of the queue. `data` is JSON for the dispatcher.
 local function run_end(run, event, now, outcome, data)
   local key = P .. 'run:' .. run
   local at = redis.call('HMGET', key, 'state', 'worker', 'job', 'attempt', 'entry', 'pool', 'priority', 'arrived')
   local to = RUN[tostring(at[1]) .. ' ' .. event]
-  if not to then return nil end
+  if not to then illegal('run ' .. run .. ' is ' .. tostring(at[1]) .. ', which has no ' .. event, tostring(at[3])) end
   redis.call('HSET', key, 'state', to, 'ended', ms(now))
   if outcome ~= '' then redis.call('HSET', key, 'outcome', outcome) end
   if at[1] == 'queued' then

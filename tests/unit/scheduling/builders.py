@@ -41,7 +41,7 @@ def worker(
 ) -> Worker:  # fmt: skip
     info = WorkerInfo(name, "http://gpu", pool, "agent", gpu=gpu, vram_bytes=10 * GB, ram_bytes=64 * GB)
     residency = Residency(tuple(map(checkpoint, vram)), tuple(map(checkpoint, ram)))
-    return Worker(info, state, 1, 0.0, residency=residency, note=note)
+    return Worker(info, state, 1, residency=residency, note=note)
 
 
 def learn(index: Index, profile: str, seconds: float) -> None:
