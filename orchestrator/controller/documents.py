@@ -6,7 +6,7 @@ a pointer into the value they were given, are told again here from the file that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Document:
         if "file" in refusal.details:  # told already, from a file that this one names
             return refusal
         place = under + str(refusal.details.get("pointer", ""))
-        details = {**refusal.details, "pointer": self.at + place}
+        details = {**moved(refusal.details, self.at + under), "pointer": self.at + place}
         if self.file is None:
             return InvalidRequest(refusal.code, refusal.message, **details)
         line = refusal.details.get("line") or line_of(self.text, place)
@@ -54,6 +54,16 @@ class Document:
         details |= {"file": str(self.file)} | ({"line": line} if line else {})
         message = f"{where}: {refusal.message}" + (f" (at {place})" if place and place not in refusal.message else "")
         return InvalidRequest(refusal.code, message, **details)
+
+
+def moved(details: Mapping[str, Any], to: str) -> dict[str, Any]:
+    """The details of a refusal of a part of a document, with their pointers as they lead from the whole."""
+    found = dict(details)
+    if "pointer" in found:
+        found["pointer"] = to + found["pointer"]
+    for listed in found.keys() & {"errors", "node_errors"}:
+        found[listed] = [{**problem, "pointer": to + problem["pointer"]} for problem in found[listed]]
+    return found
 
 
 def read_yaml(file: Path) -> Document:

@@ -20,6 +20,7 @@ import orjson
 from blake3 import blake3
 
 from orchestrator.controller.catalogs import Catalogs
+from orchestrator.controller.documents import moved
 from orchestrator.controller.registry import Compiled, Registry
 from orchestrator.controller.requests import GraphJob, JobOptions, WorkflowJob
 from orchestrator.domain.asset import Asset
@@ -227,12 +228,7 @@ def _told_from(place: str) -> Iterator[None]:
     except InvalidRequest as refusal:
         if refusal.code == "unknown_output":
             raise  # that points into the body's `outputs` already
-        details = dict(refusal.details)
-        if "pointer" in details:
-            details["pointer"] = place + details["pointer"]
-        for listed in details.keys() & {"errors", "node_errors"}:
-            details[listed] = [{**problem, "pointer": place + problem["pointer"]} for problem in details[listed]]
-        raise InvalidRequest(refusal.code, refusal.message, **details) from None
+        raise InvalidRequest(refusal.code, refusal.message, **moved(refusal.details, place)) from None
 
 
 @contextmanager

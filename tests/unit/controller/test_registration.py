@@ -254,6 +254,11 @@ def test_a_wanted_output_that_is_no_output_node_is_refused(files: Files) -> None
     [
         ({"graph": {"nodes": [], "links": []}}, "workflow_format_ui", "/graph"),
         ({"graph": GRAPH | {"7": {"inputs": {}}}}, "invalid_workflow", "/graph/7"),
+        (
+            {"graph": GRAPH | {"9": {"class_type": "SaveImage", "inputs": {"images": ["33", 0]}}}},
+            "invalid_workflow",
+            "/graph/9/inputs/images",
+        ),
         ({"graph": "portrait.api.json"}, "invalid_workflow", "/graph"),
         ({"params": {**SCHEMA, "type": "array"}}, "invalid_schema", "/params/type"),
         ({"params": "portrait.schema.json"}, "invalid_schema", "/params"),
@@ -268,6 +273,8 @@ def test_over_http_pointers_lead_into_the_body(files: Files, change: dict[str, A
         check(inline_bundle(conform(Registration, body)))
     assert (refused.value.code, refused.value.details["pointer"]) == (code, pointer)
     assert "file" not in refused.value.details
+    listed = refused.value.details.get("node_errors", ())
+    assert all(problem["pointer"].startswith(pointer) for problem in listed[:1])
 
 
 def test_registering_leaves_its_documents_alone(files: Files) -> None:
