@@ -60,7 +60,9 @@ class JobRoutes:
         self._storage = services.storage
 
     def table(self) -> Sequence[Route]:
-        job = {200: Answer("The job.", JobView)}
+        return (*self._submitting(), *self._watching(), *self._reading())
+
+    def _submitting(self) -> Sequence[Route]:
         return (
             Route(
                 method="POST", path="/v1/workflows/{name}/jobs", handler=self.submit_workflow, query=Wait,
@@ -72,6 +74,11 @@ class JobRoutes:
                 headers=_SUBMIT_HEADERS, summary="Submit a raw graph", answers=_SUBMITTED,
                 refusals=("workflow_format_ui", "unknown_output", *_SUBMIT_REFUSALS),
             ),
+        )  # fmt: skip
+
+    def _watching(self) -> Sequence[Route]:
+        job = {200: Answer("The job.", JobView)}
+        return (
             Route(
                 method="GET", path="/v1/jobs", handler=self.list_jobs, query=JobFilter, summary="List jobs",
                 answers={200: Answer("A page of jobs, newest first.", JobsView)},
@@ -97,10 +104,13 @@ class JobRoutes:
                 },
                 refusals=("job_not_found", "invalid_event_id"),
             ),
+        )  # fmt: skip
+
+    def _reading(self) -> Sequence[Route]:
+        return (
             Route(
                 method="GET", path="/v1/jobs/{id}/outputs/{n}", handler=self.output, summary="Fetch an output",
-                headers=RANGE_HEADER,
-                answers=FILE_ANSWERS,
+                headers=RANGE_HEADER, answers=FILE_ANSWERS,
                 refusals=("job_not_found", "output_not_found", "range_not_satisfiable"),
             ),
             Route(
@@ -133,7 +143,7 @@ class JobRoutes:
     async def events(self, request: web.Request) -> web.StreamResponse:
         after = request.headers.get("Last-Event-ID")
         if after is not None:
-            order(after)
+            order(after)  # refuses what is none: the subscription would do so in the midst of the answer
         job = await self._job(request)
         if after is not None and job.terminal and not await self._store.events(job.spec.id, after):
             return web.Response(status=204)  # tells an EventSource to stop reconnecting
