@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import chain, islice
+from operator import itemgetter
 from typing import Any
 
 from orchestrator.scheduling.cost import Cost, cost
@@ -29,13 +30,13 @@ def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cos
             continue
         theirs = cost(view, group, profile, index.learned, now)
         considered.append({"worker": view.id, **_terms(theirs)})
-    considered.sort(key=lambda other: (other["finish_s"], other["worker"]))
-    resident = [str(file) for file in group.files if file in chosen.residence.vram]
-    loads = [str(file) for file in group.files if file not in chosen.residence.vram]
+    considered.sort(key=itemgetter("finish_s", "worker"))
+    vram = chosen.residence.vram
+    loads = [file.path for file in group.files if file not in vram]
     return {
         "why": _why(its, loads, considered),
         **_terms(its),
-        "resident": resident[:FILES],
+        "resident": [file.path for file in group.files if file in vram][:FILES],
         "loads": loads[:FILES],
         "considered": considered,
         "refused": refused,
@@ -48,11 +49,11 @@ def _why(its: Cost, loads: list[str], considered: list[Mapping[str, Any]]) -> st
         "has nothing to load" if not loads else f"loads {len(loads)} file{'s' * (len(loads) > 1)} in {its.load_s:.1f} s"
     )
     if not considered:
-        return f"{when} and {what}; no other worker of the pool can take it"
+        return f"{when} and {what}; no other worker that was looked at can take it"
     soonest = considered[0]["finish_s"]
     if its.finish_s <= soonest:
         return f"{when} and {what}: done soonest of the workers looked at"
-    return f"{when} and {what}; {considered[0]['worker']} would be done sooner but is kept for runs that suit it better"
+    return f"{when} and {what}; {considered[0]['worker']} might be done sooner, but is busy or would lose other models"
 
 
 def _terms(its: Cost) -> dict[str, float]:

@@ -24,6 +24,10 @@ from orchestrator.scheduling.queue import Group, Trait
 DOUBT_S = 0.5  # a run that the store would not assign is not offered again for this long: the feed tells why first
 GRACE_S = 30.0  # what nobody could do is not refused before this long: a worker may be on its way, a file being copied
 DOWN_LONG_S = 600.0  # a worker that is down for less is expected back: a reboot, an update
+ANSWERING = (
+    WorkerState.READY,
+    WorkerState.DRAINING,
+)  # in other states the ComfyUI, and what it holds, is going or gone
 
 
 class Index:
@@ -31,6 +35,7 @@ class Index:
 
     def __init__(self, learned: Learned | None = None) -> None:
         self.pools: dict[str, Pool] = {}
+        self.stirred: dict[Pool, None] = {}  # pools in which something is fresh, or may be
         self.learned = learned or Learned()
         self.agenda = Agenda()
         self._files = ModelFiles()
@@ -107,7 +112,7 @@ class Index:
         if offer is not None and offer is not view.offer:
             self._files.learn_sizes(offer.sizes)
         view.inform(worker, offer, now)
-        self._report(view, worker.residency if worker.state is not WorkerState.DOWN else Residency())
+        self._report(view, worker.residency if worker.state in ANSWERING else Residency())
         self._standing_changed(view, now)
 
     def forgotten(self, worker_id: str, now: float) -> None:
@@ -119,7 +124,9 @@ class Index:
             del self._placed[number]
         view.state = WorkerState.DOWN
         self._standing_changed(view, now)
-        self._pool(view.info.pool).fleet.remove(view)
+        pool = self._pool(view.info.pool)
+        pool.fleet.remove(view)
+        self._retire(pool)
 
     def not_assigned(self, run_id: str, now: float) -> None:
         """The store did not assign a run as planned: the run or the worker is not what it was taken for.
@@ -177,6 +184,12 @@ class Index:
             found = self.pools[name] = Pool(name)
         return found
 
+    def _retire(self, pool: Pool) -> None:
+        """Callers may name any pool: one without runs and workers is forgotten."""
+        if not pool.queue.line and not pool.fleet.workers:
+            self.pools.pop(pool.name, None)
+            self.stirred.pop(pool, None)
+
     def _trait(self, entry: QueueEntry) -> Trait:
         pool = self._pool(entry.pool)
         group = pool.queue.group(entry.needs, entry.avoid)
@@ -194,13 +207,16 @@ class Index:
         group.add(ticket, trait)
         pool.queue.settle(group, self._waiting)
         pool.refresh(group)
+        self.stirred[pool] = None
 
     def _leave(self, number: int) -> Trait | None:
         """Off the queue, if it is there."""
         trait = self._waiting.pop(number, None)
         if trait is not None:
             trait.group.remove(trait, self._waiting)
-            self._pool(trait.group.pool).queue.settle(trait.group, self._waiting)
+            pool = self._pool(trait.group.pool)
+            pool.queue.settle(trait.group, self._waiting)
+            self._retire(pool)
         return trait
 
     def _drop(self, number: int, now: float) -> Held | None:
@@ -232,6 +248,7 @@ class Index:
     def _changed(self, view: WorkerView, now: float) -> None:
         """After a worker's runs, files or state changed: is it open, or when will it be?"""
         pool = self._pool(view.info.pool)
+        self.stirred[pool] = None
         opens_at = view.opens_at()
         is_open = opens_at is not None and opens_at <= now
         pool.fleet.update(view, is_open)
@@ -251,11 +268,14 @@ class Index:
         self._changed(view, now)
 
     def _look_again(self, group: Group, _now: float) -> None:
-        self._pool(group.pool).refresh(group)
+        pool = self._pool(group.pool)
+        pool.refresh(group)
+        self.stirred[pool] = None
 
     def _review(self, pool: Pool, _now: float) -> None:
         pool.review_at = None
         pool.review_due = True
+        self.stirred[pool] = None
 
     def _trust(self, number: int, now: float) -> Held:
         """What was wrong with a parked run, or its worker, is known or forgiven."""

@@ -15,7 +15,7 @@ GPU_WEIGHT = 0.02  # slower: it is shared by all profiles
 PACE_WEIGHT = 0.1
 CLIP = 4.0  # an observation moves an estimate as if it were at most this many times off
 SETTLED = 3  # runs of a profile before what it shows counts for the GPU's pace
-PROFILES = 10_000  # kept; the least recently seen go first
+KEPT = 10_000  # profiles, and workers; the least recently seen go first
 LEAST_SHARE = 0.5  # of a run that loaded something is taken for execution, until it is known better
 SHORTEST_S = 1e-3
 FORMAT = 1
@@ -59,10 +59,12 @@ class Learned:
             if runs > SETTLED:
                 self._gpu[gpu] = pace * ratio**GPU_WEIGHT
         self._execute[profile] = base, runs
-        if len(self._execute) > PROFILES:
-            del self._execute[next(iter(self._execute))]
         if expected_load_s > 0 and load_s > 0:  # else residency was misjudged, which says nothing about pace
-            self._load[worker] = self.load_pace(worker) * _clipped(load_s / expected_load_s) ** PACE_WEIGHT
+            was = self._load.pop(worker, 1.0)
+            self._load[worker] = was * _clipped(load_s / expected_load_s) ** PACE_WEIGHT
+        for seen in (self._execute, self._load):
+            if len(seen) > KEPT:
+                del seen[next(iter(seen))]
         self.changed = True
 
     def dump(self) -> bytes:

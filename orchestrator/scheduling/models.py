@@ -32,17 +32,15 @@ DISK_BYTES_S = 2e9  # disk to VRAM: an NVMe drive
 class ModelFile:
     """A model file that some run needs or some worker holds. One object per file: compared by identity."""
 
-    __slots__ = ("bytes", "ref")
+    __slots__ = ("bytes", "path", "ref")
 
     def __init__(self, ref: ModelRef) -> None:
         self.ref = ref
+        self.path = f"{ref.folder}/{ref.name}"
         self.bytes = PRIOR_BYTES.get(ref.folder, PRIOR_BYTES_ELSEWHERE)
 
-    def __str__(self) -> str:
-        return f"{self.ref.folder}/{self.ref.name}"
-
     def __repr__(self) -> str:
-        return f"ModelFile({self})"
+        return f"ModelFile({self.path})"
 
 
 def reload_s(file: ModelFile) -> float:

@@ -64,12 +64,15 @@ def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
     index.agenda.run(now)
     placements: list[Placement] = []
     refusals: list[Refusal] = []
-    for pool in index.pools.values():
+    stirred, index.stirred = index.stirred, {}
+    for pool in stirred:
         if pool.review_due:
             pool.review_due = False
             refusals += review(index, pool, now)
         if pool.fresh_workers or pool.fresh_groups:
             _Match(index, pool, now, rules or Rules(), placements).run()
+        if pool.fresh_workers or pool.fresh_groups:
+            index.stirred[pool] = None  # the plan is full
     more = len(placements) >= AT_ONCE
     return Plan(tuple(placements), tuple(refusals), now if more else index.agenda.next_at)
 

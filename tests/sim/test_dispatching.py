@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -241,7 +242,7 @@ def test_an_assignment_that_the_store_refuses_is_put_right_by_the_feed_and_not_b
             await store.settled()
             assert (store.assign_calls - before, store.not_assigned) == (1, 0)
             assert store.runs[run_id].waited_s == pytest.approx(0.1)
-            store.fleet["w1"] = store.fleet["w1"].__class__(store.fleet["w1"].info, WorkerState.DOWN, 1, 0.0)
+            store.fleet["w1"] = replace(store.fleet["w1"], state=WorkerState.DOWN)
             lost = store.submit(None)  # the store knows better than the feed for two seconds
             await asyncio.sleep(2)
             assert store.not_assigned <= 5

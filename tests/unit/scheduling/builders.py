@@ -29,17 +29,17 @@ def offer(*models: str, classes: tuple[str, ...] = ("Sampler",), size: int = 6 *
 
 def entry(
     number: int, *models: str, at: float = 0.0, pool: str = "default", priority: str = "normal", attempt: int = 1,
-    profile: str = "flow@1", avoid: tuple[str, ...] = (), classes: tuple[str, ...] = ("Sampler",),
+    profile: str = "flow@1", avoid: tuple[str, ...] = (), classes: tuple[str, ...] = ("Sampler",), vram_over: int = 0,
 ) -> QueueEntry:  # fmt: skip
-    needs = Needs(classes, tuple(map(checkpoint, models)))
+    needs = Needs(classes, tuple(map(checkpoint, models)), vram_over)
     return QueueEntry(run_id(number), f"job-{number}", attempt, pool, priority, at, profile, needs, avoid)
 
 
 def worker(
     name: str, *, state: WorkerState = WorkerState.READY, pool: str = "default", vram: tuple[str, ...] = (),
-    ram: tuple[str, ...] = (), gpu: str | None = None, note: str | None = None,
+    ram: tuple[str, ...] = (), gpu: str | None = None, note: str | None = None, vram_bytes: int | None = 10 * GB,
 ) -> Worker:  # fmt: skip
-    info = WorkerInfo(name, "http://gpu", pool, "agent", gpu=gpu, vram_bytes=10 * GB, ram_bytes=64 * GB)
+    info = WorkerInfo(name, "http://gpu", pool, "agent", gpu=gpu, vram_bytes=vram_bytes, ram_bytes=64 * GB)
     residency = Residency(tuple(map(checkpoint, vram)), tuple(map(checkpoint, ram)))
     return Worker(info, state, 1, residency=residency, note=note)
 

@@ -12,7 +12,7 @@ from orchestrator.scheduling.hopeless import AT_ONCE, Refusal
 from orchestrator.scheduling.index import DOWN_LONG_S, GRACE_S, Index
 from orchestrator.scheduling.models import Offer
 from orchestrator.scheduling.policy import decide
-from tests.unit.scheduling.builders import entry, offer, placed, run_id, worker
+from tests.unit.scheduling.builders import GB, entry, offer, placed, run_id, worker
 
 
 def why(state: Worker, what: Offer | None, run: QueueEntry, *others: Worker) -> str | None:
@@ -53,6 +53,34 @@ def test_a_worker_to_avoid_is_refused_only_while_another_could_do_it() -> None:
     assert why(worker("w"), offer("a"), run, worker("other")) == reason
     assert why(worker("w"), offer("a"), run, worker("other", state=WorkerState.DOWN)) is None
     assert why(worker("w"), offer("a"), run, worker("other", pool="elsewhere")) is None
+
+
+HUNGRY = entry(1, "a", avoid=("tried",), vram_over=10 * GB)
+
+
+def test_what_was_too_large_for_one_worker_is_tried_on_a_larger_one_alone() -> None:
+    too_few = "has 9.3 GiB of VRAM, and 9.3 GiB were too few"
+    assert why(worker("tried"), offer("a"), HUNGRY) == too_few
+    assert why(worker("as-large"), offer("a"), HUNGRY) == too_few
+    assert why(worker("larger", vram_bytes=11 * GB), offer("a"), HUNGRY) is None
+    assert why(worker("unknown", vram_bytes=None), offer("a"), HUNGRY) is None
+    index = Index()
+    for each in (worker("tried"), worker("as-large"), worker("larger", vram_bytes=11 * GB)):
+        index.worker(each, offer("a"), 0.0)
+    index.queued(HUNGRY, 0.0)
+    assert placed(decide(index, 0.0)) == {run_id(1): "larger"}
+
+
+def test_what_is_too_large_for_all_of_them_is_told_how_much_was_too_few() -> None:
+    index = Index()
+    index.worker(worker("tried"), offer("a"), 0.0)
+    index.worker(worker("larger", vram_bytes=20 * GB), offer("z"), 0.0)
+    index.queued(HUNGRY, 0.0)
+    ((_, refused),) = refusals_over_time(index, 1000.0)
+    assert refused.error.code == "out_of_memory"
+    assert "a worker with 9.3 GiB of VRAM" in refused.error.message
+    assert "add a worker with more VRAM" in refused.error.message
+    assert refused.error.details["vram_bytes_over"] == 10 * GB
 
 
 def test_models_of_folders_that_a_catalog_does_not_list_may_be_there() -> None:

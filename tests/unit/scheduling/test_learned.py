@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from orchestrator.scheduling.learned import CLIP, PRIOR_EXECUTE_S, PROFILES, Learned
+from orchestrator.scheduling.learned import CLIP, KEPT, PRIOR_EXECUTE_S, Learned
 
 
 def test_until_something_was_seen_priors_hold() -> None:
@@ -94,9 +94,9 @@ def test_what_was_not_written_by_it_is_refused(blob: bytes) -> None:
 
 def test_only_so_many_profiles_are_kept_the_latest_seen() -> None:
     learned = Learned()
-    for n in range(PROFILES + 10):
+    for n in range(KEPT + 10):
         learned.ran("kept@1", "", "w1", 0.0, 0.0, 3.0)
         learned.ran(f"graph:{n}", "", "w1", 0.0, 0.0, 5.0)
     assert learned.execute_s("kept@1", "") == pytest.approx(3.0)
     assert learned.execute_s("graph:0", "") == PRIOR_EXECUTE_S
-    assert learned.execute_s(f"graph:{PROFILES + 9}", "") == pytest.approx(5.0)
+    assert learned.execute_s(f"graph:{KEPT + 9}", "") == pytest.approx(5.0)

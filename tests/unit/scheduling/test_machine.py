@@ -29,10 +29,12 @@ from orchestrator.scheduling.fleet import MAX_HELD
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import Offer
 from orchestrator.scheduling.policy import Plan, Rules, decide
-from tests.unit.scheduling.builders import entry, offer, worker
+from tests.unit.scheduling.builders import GB, entry, offer, worker
 
 MODELS = ("a", "b", "c", "d")
 WORKERS = ("w0", "w1", "w2", "w3")
+VRAM = {"w0": 10 * GB, "w1": 10 * GB, "w2": 20 * GB, "w3": None}
+HUNGRY = (("w0",), 10 * GB)  # it avoids w0, where its VRAM was too small
 RULES = Rules(overtake_s=30.0, heads=3)
 ALL = offer(*MODELS, classes=("Sampler", "Extra"))
 OFFERS: tuple[Offer | None, ...] = (ALL, ALL, offer(*MODELS), offer("a", "b"), offer("c", classes=("Extra",)), None)
@@ -68,7 +70,7 @@ class FleetMachine(RuleBasedStateMachine):
             st.tuples(
                 st.lists(st.sampled_from(MODELS), max_size=2, unique=True).map(sorted),
                 st.sampled_from(("high", "normal", "normal", "normal", "low")),
-                st.sampled_from(((), (), (), ("w0",), ("w0", "w1", "w2", "w3"))),
+                st.sampled_from((((), 0), ((), 0), ((), 0), (("w0",), 0), (("w0", "w1", "w2", "w3"), 0), HUNGRY)),
                 st.sampled_from((("Sampler",), ("Sampler",), ("Sampler",), ("Extra",))),
                 st.sampled_from(("quick@1", "slow@1")),
             ),
@@ -78,14 +80,14 @@ class FleetMachine(RuleBasedStateMachine):
         twice=st.booleans(),
     )
     def arrive(
-        self, burst: list[tuple[list[str], str, tuple[str, ...], tuple[str, ...], str]], twice: bool
+        self, burst: list[tuple[list[str], str, tuple[tuple[str, ...], int], tuple[str, ...], str]], twice: bool
     ) -> MultipleResults[QueueEntry]:
         new: list[QueueEntry] = []
-        for models, priority, avoid, classes, profile in burst:
+        for models, priority, (avoid, vram_over), classes, profile in burst:
             self.arrivals += 1
             run = entry(
                 self.arrivals, *models, at=1000.0 + self.now, priority=priority, profile=profile, avoid=avoid,
-                classes=classes,
+                classes=classes, vram_over=vram_over,
             )  # fmt: skip
             new.append(run)
             self.queued[run.run_id] = run
@@ -135,7 +137,7 @@ class FleetMachine(RuleBasedStateMachine):
     ) -> None:
         if any(self.on[run] == name for run in self.on):
             pool = (self.workers[name][0].info.pool,)  # it moves to another pool only empty
-        new = worker(name, state=state, pool=pool[0], vram=tuple(resident))
+        new = worker(name, state=state, pool=pool[0], vram=tuple(resident), vram_bytes=VRAM[name])
         self.workers[name] = new, what
         self.tell("worker", new, what)
         self.decide()
@@ -178,9 +180,7 @@ class FleetMachine(RuleBasedStateMachine):
             state, what = self.workers[placement.worker]
             assert state.state is WorkerState.READY
             assert state.info.pool == run.pool
-            assert what is not None
-            assert set(run.needs.classes) <= what.classes
-            assert set(run.needs.models) <= what.models
+            assert _able(state, what, run)
             assert placement.worker not in run.avoid or not self._others(run)
             self.on[placement.run_id] = placement.worker
             self.planned.add(placement.run_id)
@@ -190,7 +190,7 @@ class FleetMachine(RuleBasedStateMachine):
         for refusal_ in plan.refusals:
             run = self.queued.pop(refusal_.run_id)
             assert not any(
-                what and set(run.needs.classes) <= what.classes and set(run.needs.models) <= what.models
+                _able(state, what, run)
                 for state, what in self.workers.values()
                 if state.state is WorkerState.READY and state.info.pool == run.pool
             )
@@ -203,7 +203,7 @@ class FleetMachine(RuleBasedStateMachine):
     def _others(self, run: QueueEntry) -> bool:
         return any(
             state.state is WorkerState.READY and state.info.pool == run.pool and name not in run.avoid
-            and what is not None and set(run.needs.classes) <= what.classes and set(run.needs.models) <= what.models
+            and _able(state, what, run)
             for name, (state, what) in self.workers.items()
         )  # fmt: skip
 
@@ -242,6 +242,12 @@ class FleetMachine(RuleBasedStateMachine):
                     for file in view.files:
                         assert view in pool.fleet.holders.of(file)
                         assert (view in pool.fleet.open_holders.of(file)) == (view in pool.fleet.open)
+
+
+def _able(worker: Worker, what: Offer | None, run: QueueEntry) -> bool:
+    needs, vram = run.needs, worker.info.vram_bytes
+    has_all = what is not None and set(needs.classes) <= what.classes and set(needs.models) <= what.models
+    return has_all and (not needs.vram_over or vram is None or vram > needs.vram_over)
 
 
 FleetMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)

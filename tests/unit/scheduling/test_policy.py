@@ -262,7 +262,7 @@ def test_reasons_say_what_has_to_be_loaded() -> None:
     learn(index, "flow@1", 4.0)
     index.queued(entry(1, "a"), 0.0)
     reasons = one(index).reasons
-    assert reasons["why"] == "is free and loads 1 file in 3.3 s; no other worker of the pool can take it"
+    assert reasons["why"] == "is free and loads 1 file in 3.3 s; no other worker that was looked at can take it"
     assert reasons["loads"] == ["checkpoints/a"]
 
 
@@ -292,6 +292,18 @@ def test_pools_are_apart() -> None:
     index.queued(entry(1, pool="two"), 0.0)
     index.queued(entry(2, pool="three"), 0.0)
     assert placed(decide(index, 0.0)) == {run_id(1): "w2"}
+
+
+def test_a_pool_without_runs_and_workers_is_forgotten() -> None:
+    index = fleet("w1")
+    for number in range(1, 50):
+        index.queued(entry(number, pool=f"pool-{number}"), 0.0)
+    for number in range(1, 50):
+        index.gone(run_id(number), 0.0)
+    assert index.pools.keys() == {"default"}
+    index.forgotten("w1", 0.0)
+    assert not index.pools
+    assert decide(index, 100.0).placements == ()
 
 
 def test_a_worker_that_moves_to_another_pool_serves_that_one() -> None:

@@ -59,8 +59,8 @@ def test_runs_that_leave_from_the_middle_do_not_stay_in_memory() -> None:
 def test_an_empty_group_and_its_family_are_forgotten() -> None:
     index = Index()
     index.queued(entry(1, "a"), 0.0)
-    index.gone(run_id(1), 0.0)
     queue = index.pools["default"].queue
+    index.gone(run_id(1), 0.0)
     assert not len(queue.line)
     assert not queue.families
     assert queue.group(entry(1, "a").needs, ()) is None

@@ -83,15 +83,16 @@ def test_a_report_replaces_what_was_thought_but_for_what_the_assigned_runs_will_
     assert one(index).worker == "w"
     index.worker(worker("w", vram=("b",)), None, 1.0)  # read again before the run has loaded anything
     view = index.pools["default"].fleet.workers["w"]
-    assert [str(held) for held in view.residence.vram] == ["checkpoints/a"]
-    assert [str(held) for held in view.residence.ram] == ["checkpoints/b"]
+    assert [held.path for held in view.residence.vram] == ["checkpoints/a"]
+    assert [held.path for held in view.residence.ram] == ["checkpoints/b"]
     index.ended(run_id(1), Residency((checkpoint("a"),)), 9.0)
-    assert [str(held) for held in view.residence.files()] == ["checkpoints/a"]
+    assert [held.path for held in view.residence.files()] == ["checkpoints/a"]
 
 
-def test_a_worker_that_is_down_holds_nothing() -> None:
+@pytest.mark.parametrize("last", [WorkerState.DOWN, WorkerState.STARTING, WorkerState.RECYCLING])
+def test_a_worker_that_does_not_answer_holds_nothing(last: WorkerState) -> None:
     index = Index()
-    for state in (WorkerState.READY, WorkerState.DOWN):
+    for state in (WorkerState.READY, last):
         index.worker(worker("w", state=state, vram=("a",), ram=("b",)), offer("a", "b"), 0.0)
     assert not index.pools["default"].fleet.workers["w"].residence.files()
     index.queued(entry(1, "a"), 0.0)
