@@ -19,3 +19,4 @@ class Needs:
 
     classes: tuple[str, ...] = ()
     models: tuple[ModelRef, ...] = ()
+    vram_over: int = 0  # bytes that were too few on the worker that tried: it takes more than so many

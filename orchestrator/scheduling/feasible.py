@@ -31,6 +31,12 @@ def models(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
     return f"has no model {_some(tuple(f'{m.folder}/{m.name}' for m in missing))}" if missing else None
 
 
+def memory(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
+    if roomy(view, group):
+        return None
+    return f"has {gib(view.info.vram_bytes)} of VRAM, and {gib(group.needs.vram_over)} were too few"
+
+
 def avoid(view: WorkerView, group: Group, fleet: Fleet) -> str | None:
     if view.id not in group.avoid:
         return None
@@ -44,7 +50,7 @@ NOTHING = Lack((), ())
 
 Check = Callable[[WorkerView, Group, Fleet], str | None]
 
-CHECKS: tuple[Check, ...] = (state, classes, models, avoid)
+CHECKS: tuple[Check, ...] = (state, classes, models, memory, avoid)
 """In order of what explains most. The pool needs none: a run meets the workers of its pool alone."""
 
 
@@ -59,7 +65,13 @@ def refusal(view: WorkerView, group: Group, fleet: Fleet) -> str | None:
 
 def able(view: WorkerView, group: Group) -> bool:
     """Whether the worker has all that the group needs, whatever its state."""
-    return view.offer is not None and lack(group, view.offer) is NOTHING
+    return view.offer is not None and lack(group, view.offer) is NOTHING and roomy(view, group)
+
+
+def roomy(view: WorkerView, group: Group) -> bool:
+    """Whether the worker has more VRAM than was too little elsewhere; one that does not tell may have."""
+    over = group.needs.vram_over
+    return not over or view.info.vram_bytes is None or view.info.vram_bytes > over
 
 
 def fits(view: WorkerView, groups: Iterable[Group], fleet: Fleet) -> Iterator[Group]:
@@ -67,8 +79,9 @@ def fits(view: WorkerView, groups: Iterable[Group], fleet: Fleet) -> Iterator[Gr
     offer = view.offer
     if offer is not None:
         for group in groups:
+            # What needs more VRAM than somebody has was tried there, and so avoids that worker.
             if (group.lacks.get(offer) or lack(group, offer)) is NOTHING and not (
-                group.avoid and avoid(view, group, fleet)
+                group.avoid and (avoid(view, group, fleet) or not roomy(view, group))
             ):
                 yield group
 
@@ -82,6 +95,11 @@ def lack(group: Group, offer: Offer) -> Lack:
         models = tuple(ref for ref in needs.models if ref.folder in offer.folders and ref not in offer.models)
         known = group.lacks[offer] = Lack(classes, models) if classes or models else NOTHING
     return known
+
+
+def gib(size: int | None) -> str:
+    """Bytes as people say them."""
+    return f"{(size or 0) / 2**30:.1f} GiB"
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling import ticket as tickets
-from orchestrator.scheduling.feasible import able, lack
+from orchestrator.scheduling.feasible import NOTHING, able, gib, lack
 from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import DOWN_LONG_S, GRACE_S, Index
 from orchestrator.scheduling.pool import Pool
@@ -73,6 +73,8 @@ def _error(group: Group, workers: list[WorkerView]) -> JobError:
     """Tells what is missing on the worker that comes closest, and what to do about it."""
     lacks = {view.id: lack(group, view.offer) for view in workers if view.offer is not None}
     closest, least = min(lacks.items(), key=lambda item: (len(item[1].classes) + len(item[1].models), item[0]))
+    if least is NOTHING:
+        return _too_small(group, workers)
     cures = [f"put {ref.name} into {_place(ref)} of its ComfyUI" for ref in least.models]
     if least.classes:
         cures.append(f"install the custom nodes that bring {', '.join(least.classes)}")
@@ -89,6 +91,21 @@ def _error(group: Group, workers: list[WorkerView]) -> JobError:
                 worker: [*(f"{ref.folder}/{ref.name}" for ref in missing.models), *missing.classes]
                 for worker, missing in list(lacks.items())[:NAMED]
             },
+        },
+    )
+
+
+def _too_small(group: Group, workers: list[WorkerView]) -> JobError:
+    """Some have all that it takes but for the memory."""
+    tried = group.needs.vram_over
+    return JobError(
+        "out_of_memory",
+        f"it ran out of memory on a worker with {gib(tried)} of VRAM and nothing else in it, and no worker of pool "
+        f"{group.pool} that can run this graph has more: use a smaller size or batch, or add a worker with more VRAM",
+        details={
+            "pool": group.pool,
+            "vram_bytes_over": tried,
+            "workers": {view.id: view.info.vram_bytes for view in workers[:NAMED]},
         },
     )
 

@@ -111,7 +111,9 @@ def dump_entry(entry: QueueEntry) -> bytes:
     return dump([entry.pool, entry.priority, entry.profile, entry.needs.classes, models])
 
 
-def entry(raw: bytes, run_id: bytes, job_id: bytes, attempt: bytes, arrived: bytes, avoid: bytes | None) -> QueueEntry:
+def entry(
+    raw: bytes, run_id: bytes, job_id: bytes, attempt: bytes, arrived: bytes, avoid: bytes | None, vram: bytes | None
+) -> QueueEntry:
     """What dump_entry wrote, with what belongs to the attempt."""
     pool, priority, profile, classes, models = orjson.loads(raw)
     return QueueEntry(
@@ -122,7 +124,7 @@ def entry(raw: bytes, run_id: bytes, job_id: bytes, attempt: bytes, arrived: byt
         priority=priority,
         arrived_at=float(arrived) / 1000,
         profile=profile,
-        needs=Needs(tuple(classes), tuple(ModelRef(folder, name) for folder, name in models)),
+        needs=Needs(tuple(classes), tuple(ModelRef(folder, name) for folder, name in models), int(vram or 0)),
         avoid=tuple((avoid or b"").decode().split()),
     )
 

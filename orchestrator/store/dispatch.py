@@ -18,7 +18,7 @@ from orchestrator.store.port import Assignment, FeedItem, FeedKind, Snapshot
 from orchestrator.store.workers import read_workers
 
 CHUNK = 5000  # runs read in one go when a snapshot is taken
-ENTRY_FIELDS = ("entry", "job", "attempt", "arrived", "avoid")
+ENTRY_FIELDS = ("entry", "job", "attempt", "arrived", "avoid", "vram")
 
 
 class RedisDispatch:
@@ -133,16 +133,17 @@ class RedisDispatch:
 
 
 def _entry(run_id: bytes, row: list[Any]) -> QueueEntry | None:
-    raw, job_id, attempt, arrived, avoid = row
-    return codec.entry(raw, run_id, job_id, attempt, arrived, avoid) if raw else None
+    raw, job_id, attempt, arrived, avoid, vram = row
+    return codec.entry(raw, run_id, job_id, attempt, arrived, avoid, vram) if raw else None
 
 
 def _item(seq: int, fields: Mapping[bytes, bytes]) -> FeedItem:
     run_id = fields.get(b"run", b"")
     entry = None
     if b"entry" in fields:
+        job_id, attempt, arrived = fields[b"job"], fields[b"attempt"], fields[b"at"]
         entry = codec.entry(
-            fields[b"entry"], run_id, fields[b"job"], fields[b"attempt"], fields[b"at"], fields.get(b"avoid")
+            fields[b"entry"], run_id, job_id, attempt, arrived, fields.get(b"avoid"), fields.get(b"vram")
         )
     return FeedItem(
         seq,

@@ -213,9 +213,12 @@ class RunStore(Protocol):
         """The job fails: it would fail anywhere."""
         ...
 
-    async def retry(self, key: RunKey, outcome: str, *, error: JobError, free: bool = False) -> str | None:
+    async def retry(
+        self, key: RunKey, outcome: str, *, error: JobError, free: bool = False, vram_over: int = 0
+    ) -> str | None:
         """Ends the run as lost (or, `free`, as returned: no retry is spent) and queues the next attempt, whose id is
-        answered; with no retries left the job fails with `error`, and None is answered."""
+        answered; with no retries left the job fails with `error`, and None is answered. `vram_over`: only for a worker
+        with more bytes of VRAM than that."""
         ...
 
     async def stopped(self, key: RunKey) -> None:

@@ -94,9 +94,11 @@ class RedisRuns:
     async def fail(self, key: RunKey, error: JobError) -> None:
         await self._run("fail", key, error.message, codec.dump(error))
 
-    async def retry(self, key: RunKey, outcome: str, *, error: JobError, free: bool = False) -> str | None:
+    async def retry(
+        self, key: RunKey, outcome: str, *, error: JobError, free: bool = False, vram_over: int = 0
+    ) -> str | None:
         event = "return" if free else "lose"
-        reply = await self._run("retry", key, self._db.new_id(), event, outcome, codec.dump(error))
+        reply = await self._run("retry", key, self._db.new_id(), event, outcome, codec.dump(error), vram_over)
         return reply[1].decode() if reply[0] == b"queued" else None
 
     async def stopped(self, key: RunKey) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from hashlib import sha1
 
 import pytest
@@ -205,6 +205,27 @@ async def test_a_lost_run_is_tried_again_in_its_old_place_and_within_its_budget(
     assert (job.status, job.error) == (JobStatus.FAILED, ERROR)
     assert [run.state for run in job.runs] == [RunState.LOST, RunState.LOST]
     assert (await store.worker("w1")).runs == ()
+
+
+async def test_a_run_that_was_too_large_asks_for_more_ever_after(store: RedisStore) -> None:
+    await ready(store)
+    it, key = await assigned(store, retries=2)
+    second = await store.retry(key, "out of memory", error=ERROR, vram_over=24_000_000_000)
+    assert second is not None
+    assert await store.assign([Assignment(second, 2, "w1", {})]) == [True]
+    third = await store.retry(RunKey(second, 2, "w1"), "the worker went away", error=ERROR)
+    (again,) = [entry for entry in (await store.snapshot()).queued if entry.job_id == it.spec.id]
+    assert (again.run_id, again.needs.vram_over) == (third, 24_000_000_000)
+    told = {item.run_id: item.entry.needs.vram_over async for item in _queued(store)}
+    assert told == {key.run_id: 0, second: 24_000_000_000, third: 24_000_000_000}
+
+
+async def _queued(store: RedisStore) -> AsyncIterator[FeedItem]:
+    async for items in store.feed(0):
+        for item in items:
+            if item.kind is FeedKind.QUEUED:
+                yield item
+        return
 
 
 async def test_what_is_given_back_before_it_began_costs_nothing(store: RedisStore) -> None:

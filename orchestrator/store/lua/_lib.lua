@@ -51,11 +51,12 @@ local function job_move(job, event, now)
   return to
 end
 
-local function enqueue(run, job, attempt, pool, priority, arrived, entry, avoid)
+local function enqueue(run, job, attempt, pool, priority, arrived, entry, avoid, vram)
   redis.call('ZADD', P .. 'queue:' .. pool, arrived, run)
   redis.call('HINCRBY', P .. 'queued', pool .. ' ' .. priority, 1)
   redis.call('INCR', P .. 'queued:total')
-  feed('queued', 'run', run, 'job', job, 'attempt', attempt, 'at', arrived, 'avoid', avoid, 'entry', entry)
+  feed('queued', 'run', run, 'job', job, 'attempt', attempt, 'at', arrived, 'avoid', avoid, 'vram', vram,
+    'entry', entry)
 end
 
 local function dequeue(run, pool, priority)

@@ -1,5 +1,5 @@
 -- A run ends as lost (costs a retry) or returned (costs none), and the next attempt is queued in its old place.
-local run, attempt, worker, next_run, event, outcome, err = unpack(ARGV, 1, 7)
+local run, attempt, worker, next_run, event, outcome, err, vram = unpack(ARGV, 1, 8)
 local it, state = held(run, attempt, worker)
 if not it then return { 'superseded', state } end
 -- Whatever was given back after it had begun is lost, not returned.
@@ -19,10 +19,11 @@ if event == 'lose' then
   end
   avoid = avoid == '' and worker or avoid .. ' ' .. worker
 end
-local was = redis.call('HMGET', P .. 'run:' .. run, 'slot', 'arrived', 'entry', 'pool', 'priority')
+local was = redis.call('HMGET', P .. 'run:' .. run, 'slot', 'arrived', 'entry', 'pool', 'priority', 'vram')
+vram = ms(math.max(tonumber(was[6] or 0), tonumber(vram or 0))) -- that were too few
 local tries = ms(attempt + 1)
 redis.call('HSET', P .. 'run:' .. next_run, 'job', it.job, 'slot', was[1], 'attempt', tries, 'state', 'queued',
-  'queued', ms(now), 'arrived', was[2], 'entry', was[3], 'pool', was[4], 'priority', was[5], 'avoid', avoid)
+  'queued', ms(now), 'arrived', was[2], 'entry', was[3], 'pool', was[4], 'priority', was[5], 'avoid', avoid, 'vram', vram)
 redis.call('HSET', job, 'runs', redis.call('HGET', job, 'runs') .. ' ' .. next_run)
-enqueue(next_run, it.job, tries, was[4], was[5], was[2], was[3], avoid)
+enqueue(next_run, it.job, tries, was[4], was[5], was[2], was[3], avoid, vram)
 return { 'queued', next_run }

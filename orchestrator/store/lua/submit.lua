@@ -26,5 +26,5 @@ if workflow ~= '' then redis.call('ZADD', P .. 'jobs:workflow:' .. workflow, now
 if deadline_in ~= '' then redis.call('ZADD', P .. 'deadlines', now + deadline_in, job) end
 if key ~= '' then redis.call('SET', P .. 'idem:' .. key, fingerprint .. ' ' .. job, 'PX', IDEMPOTENCY_TTL) end
 tell(job, 'status', '{"status":"queued"}')
-enqueue(run, job, 1, pool, priority, now, entry, '')
+enqueue(run, job, 1, pool, priority, now, entry, '', 0)
 return { 'ok', job }
