@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from orchestrator.cli.console import emit_json, err, out, size
 from orchestrator.cli.errors import FAILED, complain
@@ -93,7 +94,7 @@ def provision(
     hashes = _hashes(root)
     with _Console() as console:
         places = Places(to, lock.parent, parse_mirrors(rules), python)
-        changes = run_provision(pinned, places, ModelStore(root, hashes), hashes, console)
+        changes = run_provision(pinned, places, ModelStore(root, hashes), console)
         console.step("comparing it with the lock")
         found = differences(pinned, observe.observe(to, None, hashes, pinned.models))
     for difference in found:
@@ -101,7 +102,7 @@ def provision(
     if found:
         complain(f"{to} is not yet what {lock} says")
         raise typer.Exit(FAILED)
-    words = f"{changes} changes" if changes else "nothing had to change"
+    words = f"changed {changes} of its parts" if changes else "nothing had to change"
     out.print(f"{to} is what {lock} says ({pinned.digest}): {words}", markup=False, soft_wrap=True)
 
 
@@ -205,10 +206,10 @@ def _seen(source: str | None, manager_snapshot: Path | None, python: Path | None
 
 def _look(place: str, python: Path | None, hashes: Hashes, wanted: Lock | None) -> Observed:
     names = None if wanted is None else wanted.models.keys()
-    with _saying(f"looking at {place}"):
+    with _saying(f"looking at {place}") as say:
         if _is_url(place):
             return running.observe(place, names, lambda missing: err.print(f"{missing} models are still being read"))
-        return observe.observe(Path(place), python, hashes, names)
+        return observe.observe(Path(place), python, hashes, names, lambda name: say(f"reading model {name}"))
 
 
 def _is_url(place: str) -> bool:
@@ -235,23 +236,19 @@ def _summarise(pinned: Lock, observed: Observed, output: Path, allow_pickle: boo
 
 
 @contextmanager
-def _saying(words: str) -> Iterator[None]:
-    """On a terminal, while it lasts."""
-    if not err.is_terminal:
-        yield
-        return
-    with err.status(words):
-        yield
+def _saying(words: str) -> Iterator[Callable[[str], None]]:
+    """On a terminal, while it lasts; yields what says something else."""
+    with err.status(escape(words)) if err.is_terminal else nullcontext() as status:
+        yield lambda words: status.update(escape(words)) if status else None
 
 
 class _Console:
     """A Reporter: lines of what was changed, and on a terminal what is being done and how far it is."""
 
     def __enter__(self) -> _Console:
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.fields[amount]}"))
         self._progress = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
-        self._tasks: dict[str, TaskID] = {}
-        self._step = self._progress.add_task("", total=None)
+        self._task = self._progress.add_task("", total=None, amount="")
         self._progress.start()
         return self
 
@@ -259,12 +256,11 @@ class _Console:
         self._progress.stop()
 
     def step(self, words: str) -> None:
-        self._progress.update(self._step, description=words)
+        self._progress.update(self._task, description=escape(words), amount="")
 
     def done(self, words: str) -> None:
         err.print(words, markup=False, soft_wrap=True)
 
     def progress(self, name: str, done: int, total: int) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total)
-        self._progress.update(self._tasks[name], completed=done)
+        amount = f"{size(done)} of {size(total)}"
+        self._progress.update(self._task, description=f"fetching model {escape(name)}", amount=amount)

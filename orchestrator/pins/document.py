@@ -22,11 +22,6 @@ from orchestrator.pins.sources import fault_of_repo, fault_of_source
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
-COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_PYTHON = re.compile(r"3\.\d{1,3}(\.\d{1,3}\w*)?")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")  # PEP 440, and what older packages made of it
-_PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _SIZE = re.compile(r"\d{1,18}")
 _FLAG = re.compile(r"true|false")
 
@@ -138,7 +133,7 @@ def _lock(part: _Part) -> Lock:
     allow_pickle = _allow_pickle(found.get("policy"))
     return Lock(
         comfyui=_checkout(found["comfyui"]),
-        python=python["version"].text(_PYTHON, "a version of Python such as 3.11.7, or 3.11 for any of these"),
+        python=python["version"].text(rules.PYTHON, "a version of Python such as 3.11.7, or 3.11 for any of these"),
         packages=_packages(python["packages"]),
         node_packs=_named(found.get("node_packs"), rules.fault_of_pack_name, _checkout),
         models=_named(
@@ -173,19 +168,19 @@ def _named(part: _Part | None, fault: Callable[[str], str | None], read: Callabl
 def _checkout(part: _Part) -> Checkout:
     found = part.fields("repo", "commit")
     repo = found["repo"].checked(fault_of_repo, "where git fetches it from")
-    return Checkout(repo, found["commit"].text(COMMIT, "a whole commit id, in lower-case hex"))
+    return Checkout(repo, found["commit"].text(rules.COMMIT, "a whole commit id, in lower-case hex"))
 
 
 def _packages(part: _Part) -> dict[str, Package]:
     packages: dict[str, Package] = {}
     for name, value in part.entries().items():
-        if not _PACKAGE.fullmatch(name) or name != normalised(name):
+        if not rules.PACKAGE.fullmatch(name) or name != normalised(name):
             raise value.refuse(f"the name must be normalised: say {normalised(name)!r}")
         found = value.fields("version", "sha256")
-        hashes = tuple(item.text(_SHA256, "a SHA-256 in lower-case hex") for item in found["sha256"].items())
+        hashes = tuple(item.text(rules.SHA256, "a SHA-256 in lower-case hex") for item in found["sha256"].items())
         if not hashes:
             raise found["sha256"].refuse("must name at least one hash: write the lock anew with comfyfleet lock")
-        packages[name] = Package(found["version"].text(_VERSION, "an exact version"), hashes)
+        packages[name] = Package(found["version"].text(rules.VERSION, "an exact version"), hashes)
     return packages
 
 
@@ -193,7 +188,7 @@ def _model(part: _Part) -> Model:
     found = part.fields("sha256", "bytes", optional=("sources",))
     sources = found["sources"].items() if "sources" in found else []
     return Model(
-        found["sha256"].text(_SHA256, "a SHA-256 in lower-case hex"),
+        found["sha256"].text(rules.SHA256, "a SHA-256 in lower-case hex"),
         int(found["bytes"].text(_SIZE, "its size in bytes")),
         tuple(source.checked(fault_of_source, "where to fetch it from") for source in sources),
     )

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from orchestrator.pins.lock import (
+    COMMIT,
+    PACKAGE,
     PICKLE_SUFFIXES,
+    PYTHON,
     SAFE_SUFFIXES,
+    SHA256,
+    VERSION,
     Checkout,
     Lock,
     Model,
@@ -77,6 +82,8 @@ def _pinned(seen: SeenCheckout) -> Checkout:
 def _checkout(subject: str, seen: SeenCheckout, why: str) -> Iterator[str]:
     if seen.commit is None:
         yield f"{subject} has no known commit ({why}): install it with git clone"
+    elif not COMMIT.fullmatch(seen.commit):
+        yield f"{subject} is at {seen.commit[:80]!r}, which is no commit id"
     elif seen.edited is None:
         yield f"{subject}: whether its files are as committed is unknown ({why})"
     elif seen.edited:
@@ -99,11 +106,15 @@ def _node_packs(observed: Observed) -> Iterator[str]:
 def _environment(observed: Observed) -> Iterator[str]:
     if observed.python is None:
         yield f"the version of Python is unknown ({observed.why('python')}): name the interpreter with --python"
+    elif not PYTHON.fullmatch(observed.python):
+        yield f"{observed.python[:80]!r} is no version of Python that ComfyUI runs with"
     if observed.packages is None:
         yield f"the packages are unknown ({observed.why('package')}): name the interpreter with --python"
     for name, package in (observed.packages or {}).items():
         if fault := fault_of_origin(name, package):
             yield fault
+        elif not PACKAGE.fullmatch(name) or not VERSION.fullmatch(package.version):
+            yield f"{name[:80]!r} in version {package.version[:80]!r} is no name and version that pip would know"
 
 
 def _models(observed: Observed, allow_pickle: bool) -> Iterator[str]:
@@ -114,7 +125,7 @@ def _models(observed: Observed, allow_pickle: bool) -> Iterator[str]:
             yield f"model {name!r} {fault}: rename it"
         elif fault := fault_of_kind(name, allow_pickle=allow_pickle):
             yield f"model {name} {fault}, or lock with --allow-pickle if you trust who made it"
-        elif model.sha256 is None:
+        elif not SHA256.fullmatch(model.sha256 or ""):
             yield f"model {name} has no known sha256: {observed.why(f'model {name}')}"
 
 

@@ -61,6 +61,8 @@ def opened(source: str, base: Path, start: int) -> Iterator[Opened]:
     path = path_of(source, base)
     with ExitStack() as stack:
         with _translated():
+            if path is not None and not path.is_file():
+                raise SourceError("there is no such file", again=False)
             if path is not None:
                 body: Any = stack.enter_context(path.open("rb"))
                 body.seek(start)
@@ -81,7 +83,7 @@ def _translated() -> Iterator[None]:
     except ClientError as error:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         raise SourceError(str(error), again=status in _BUSY) from None
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except PermissionError as error:
         raise SourceError(str(error.strerror), again=False) from None
     except (OSError, HTTPException, BotoCoreError) as error:
         raise SourceError(f"{error}" or type(error).__name__, again=True) from None

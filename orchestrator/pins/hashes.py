@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,6 @@ BLOCK_BYTES = 4 << 20
 _SETTLED_NS = 2_000_000_000
 """A file that changed less than this ago may change again without its time telling, so it is not remembered."""
 
-Progress = Callable[[int], None]
-"""Told how many bytes more were read."""
-
 
 class Hashes:
     """What is known of files' content, by `table`: a JSON file."""
@@ -34,13 +30,13 @@ class Hashes:
         self._table = table
         self._known: dict[str, tuple[int, int, str]] | None = None
 
-    def sha256(self, path: Path, progress: Progress | None = None) -> str:
+    def sha256(self, path: Path) -> str:
         """Of the file behind the path, in hex. Raises OSError, and Busy("file_changed") when it changes meanwhile."""
         real = path.resolve(strict=True)
         before = real.stat()
         if known := self.known(real, before):
             return known
-        digest = hash_file(real, progress)
+        digest = hash_file(real)
         after = real.stat()
         if _version(before) != _version(after):
             raise Busy("file_changed", f"{path} was written to while it was read: try again when it is whole", 10.0)
@@ -72,15 +68,13 @@ class Hashes:
             return {}
 
 
-def hash_file(path: Path, progress: Progress | None = None) -> str:
+def hash_file(path: Path) -> str:
     """The SHA-256 of what is in the file, read in blocks. Raises OSError."""
     digest = hashlib.sha256()
     block = memoryview(bytearray(BLOCK_BYTES))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(block[:count])
-            if progress:
-                progress(count)
     return digest.hexdigest()
 
 

@@ -25,6 +25,11 @@ SAFE_SUFFIXES = frozenset({
 PICKLE_SUFFIXES = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle", ".joblib", ".npz", ".npy"})
 """Files that mostly are pickles: who loads one runs whatever it says."""
 
+COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+PYTHON = re.compile(r"3\.\d{1,3}(\.\d{1,3}\w*)?")
+VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]*")  # PEP 440, and what older packages made of it
+PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
 
 

@@ -15,8 +15,8 @@ from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.interpreter import Environment
 from orchestrator.pins.observed import FOLDERS, OWN_PACK, Observed, SeenCheckout, SeenModel, SeenPack
 
-Reading = Callable[[str, int], None]
-"""Told the name of a model that is being read, and its size in bytes."""
+Reading = Callable[[str], None]
+"""Told the name of a model whose digest is asked for, which may mean to read it all."""
 
 
 def observe(
@@ -117,7 +117,7 @@ def _some_models(folder: Path, wanted: Collection[str]) -> Iterator[tuple[str, P
 def _model(name: str, path: Path, hashes: Hashes, gaps: dict[str, str], reading: Reading | None) -> SeenModel:
     size, digest = path.stat().st_size, None
     if reading:
-        reading(name, size)
+        reading(name)
     try:
         digest = hashes.sha256(path)
     except OSError as error:

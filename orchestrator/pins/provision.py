@@ -18,7 +18,6 @@ from pathlib import Path
 from orchestrator.errors import Busy, Conflict, InvalidRequest
 from orchestrator.pins import environment, git, state
 from orchestrator.pins.exclusive import HeldError, held
-from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.lock import Checkout, Lock, Model
 from orchestrator.pins.sources import is_path, mirrored
 from orchestrator.pins.state import PRIVATE, State
@@ -37,7 +36,7 @@ class Places:
     python: Path | None = None
 
 
-def provision(lock: Lock, places: Places, store: ModelStore, hashes: Hashes, reporter: Reporter) -> int:
+def provision(lock: Lock, places: Places, store: ModelStore, reporter: Reporter) -> int:
     """Returns how many things had to be changed. Raises FleetError: see what git, environment and store raise, and
     Conflict("provision_running", "folder_not_ours", "in_the_way"), Busy("disk_full", "disk_unusable")."""
     folder = places.folder.resolve()
@@ -45,7 +44,7 @@ def provision(lock: Lock, places: Places, store: ModelStore, hashes: Hashes, rep
     with _files(folder):
         _claim(folder)
         with _alone(folder) as hold, store.used_by(folder, reporter):
-            return _Provision(lock, places, store, hashes, reporter, (hold,)).run()
+            return _Provision(lock, places, store, reporter, (hold,)).run()
 
 
 @contextmanager
@@ -82,11 +81,8 @@ def _alone(folder: Path) -> Iterator[int]:
 class _Provision:
     """One run of it, alone in the folder."""
 
-    def __init__(
-        self, lock: Lock, places: Places, store: ModelStore, hashes: Hashes, reporter: Reporter, hold: Sequence[int]
-    ) -> None:
-        self._lock, self._places, self._reporter, self._hold = lock, places, reporter, hold
-        self._store, self._hashes = store, hashes
+    def __init__(self, lock: Lock, places: Places, store: ModelStore, reporter: Reporter, hold: Sequence[int]) -> None:
+        self._lock, self._places, self._store, self._reporter, self._hold = lock, places, store, reporter, hold
         self._folder = places.folder
         self._removed = self._folder / PRIVATE / "removed"
         self._changes = 0
@@ -159,7 +155,7 @@ class _Provision:
         if path.is_symlink() and path.readlink() == self._store.path(model.sha256):
             return self._store.holds(model)
         try:
-            found = self._hashes.sha256(path)
+            found = self._store.sha256(path)
         except FileNotFoundError:
             return False
         if found != model.sha256 and not path.is_symlink():

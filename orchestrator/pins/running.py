@@ -19,6 +19,9 @@ RETRY_S = 10.0
 TIMEOUT_S = 180.0
 """For one answer: the first may look at thousands of files on a slow disk."""
 
+STALLED_S = 1800.0
+"""Without a digest more, after which we stop waiting: the largest models take minutes."""
+
 MAX_BYTES = 64 << 20
 _AGAIN_S = 1.0
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a worker is near, never behind a proxy
@@ -26,15 +29,22 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a work
 
 def observe(url: str, wanted: Collection[str] | None, waiting: Callable[[int], None]) -> Observed:
     """Asks for the inventory, until it has the digests of the models `wanted` (None: of all); `waiting` is told of how
-    many it has not. Raises InvalidRequest("no_node_pack", "invalid_inventory"), Busy("comfyui_unreachable")."""
+    many it has not. Raises InvalidRequest("no_node_pack", "invalid_inventory"), Busy("comfyui_unreachable",
+    "hashing_stalled")."""
     query = urlencode([("sha256", "1")] if wanted is None else [("hash", name) for name in sorted(wanted)])
+    left, since = -1, time.monotonic()
     while True:
         document = _get(f"{url.rstrip('/')}/fleet/inventory?{query}")
         observed = inventory.parse(document)
         missing = inventory.unhashed(document, wanted)
         if not missing:
             return observed
-        waiting(len(missing))
+        if len(missing) != left:
+            left, since = len(missing), time.monotonic()
+            waiting(left)
+        if time.monotonic() - since > STALLED_S:
+            message = f"{url} has not read model {missing[0]} in {STALLED_S:.0f} s: look at its disk and its log"
+            raise Busy("hashing_stalled", message, RETRY_S)
         time.sleep(_AGAIN_S)
 
 

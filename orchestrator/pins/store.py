@@ -72,6 +72,10 @@ class ModelStore:
         """Where the file with this digest lies, or will."""
         return self._root / "sha256" / sha256[:2] / sha256
 
+    def sha256(self, path: Path) -> str:
+        """Of any file. Raises what Hashes.sha256 raises."""
+        return self._hashes.sha256(path)
+
     @contextmanager
     def used_by(self, folder: Path, reporter: Reporter) -> Iterator[None]:
         """While this lasts nothing is deleted; afterwards nothing that the folder is provisioned with."""
@@ -144,8 +148,8 @@ class ModelStore:
         try:
             with held(self._root / ".lock"):
                 return self._collect(frozenset(keep) | self._in_use(), max_bytes)
-        except HeldError as error:
-            message = f"{self._root} is being provisioned from ({error}): try again when that has ended"
+        except HeldError:
+            message = f"a ComfyUI is being provisioned from {self._root}: try again when that has ended"
             raise Busy("store_in_use", message, RETRY_S) from None
 
     # --- fetching ---

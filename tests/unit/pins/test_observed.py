@@ -174,6 +174,11 @@ def test_what_is_locked_as_seen_has_no_differences() -> None:
         (replace(FOLDER, models={"vae/x.ckpt": SeenModel(A, 5)}), "vae/x.ckpt is a .ckpt file"),
         (replace(FOLDER, models={"vae/x.gguf": SeenModel(None, 5)}), "vae/x.gguf has no known sha256"),
         (replace(FOLDER, models={"vae/.x.gguf": SeenModel(A, 5)}), "rename it"),
+        (replace(FOLDER, models={"vae/x.gguf": SeenModel("a", 5)}), "vae/x.gguf has no known sha256"),
+        (replace(FOLDER, comfyui=SeenCheckout("main", "https://h/c", "")), "no commit id"),
+        (replace(FOLDER, python="3.11/../../tmp/x"), "no version of Python"),
+        (replace(FOLDER, packages={"--index-url=x": SeenPackage("1")}), "no name and version that pip would know"),
+        (replace(FOLDER, packages={"x": SeenPackage("1 --index-url=x")}), "no name and version that pip would know"),
     ],
 )
 def test_obstacles_say_what_to_do(seen: Observed, words: str) -> None:
