@@ -41,6 +41,7 @@ class Execution:
         self.prompt = Prompt(run_id, bench, self.leash, found)
         self._bench = bench
         self._found = found
+        self._collecting = False  # there may be something in storage
 
     def stop(self, why: Stop, note: str = "") -> None:
         """Gives it up as soon as that is safe. What has begun is not given back."""
@@ -61,11 +62,8 @@ class Execution:
         except Superseded:
             await self.prompt.halt()
             outcome = Dropped()
-        if isinstance(outcome, Left):
-            return
-        self._bench.finished.append(self.run_id)
-        if isinstance(outcome, Dropped):
-            await self._discard()
+        if isinstance(outcome, Done) or await self._is_over():
+            self._bench.finished.append(self.run_id)
 
     async def _claim(self) -> Order | None:
         """The order, if it is still for us."""
@@ -114,6 +112,7 @@ class Execution:
         if not isinstance(verdict, Collect):
             return verdict
         load_s = self._bench.residency.run(self._needs(order).models)
+        self._collecting = True
         try:
             async with self.leash.held():
                 outputs = await self._bench.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
@@ -204,11 +203,14 @@ class Execution:
             case Dropped() | Left():
                 pass
 
-    async def _discard(self) -> None:
-        """Deletes what was stored for the run, unless its result is seen, or somebody else is about to commit it."""
+    async def _is_over(self) -> bool:
+        """Whether nobody will work on the run any more; then what was stored for it goes, unless it is seen."""
         try:
             state = (await insist(lambda: self._bench.store.order(self.run_id))).run.state
         except NotFound:
             state = None
-        if state is None or (state in TERMINAL and state is not RunState.SUCCEEDED):
+        if state is not None and state not in TERMINAL:
+            return False
+        if self._collecting and state is not RunState.SUCCEEDED:
             await self._bench.collector.discard(Owner(self.job_id, self.run_id))
+        return True

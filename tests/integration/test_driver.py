@@ -31,7 +31,7 @@ from orchestrator.store.port import Assignment, Result, RunKey
 from orchestrator.store.redis import RedisStore
 from orchestrator.worker import execution, watch
 from tests.fixtures.comfyui import StartSim, StartSimProcess
-from tests.fixtures.driving import Fleet, Gate, Graph, Wire, asset_input, eventually, node, picture, sampled
+from tests.fixtures.driving import Brink, Fleet, Gate, Graph, Wire, asset_input, eventually, node, picture, sampled
 
 CHECKPOINT = ModelRef("checkpoints", "v1-5-pruned-emaonly-fp16.safetensors")
 
@@ -689,6 +689,35 @@ async def test_a_result_that_comes_too_late_leaves_no_files(fleet: Fleet, sim_co
         assert [each.state for each in job.runs] == [RunState.LOST, RunState.SUCCEEDED]
         await eventually(lambda: fleet.stored_runs() == {run.id}, "the late files to be gone")
         assert job.outputs[0].path.split("/")[2] == run.id
+
+
+async def test_what_was_stored_for_a_run_goes_with_the_lease_of_its_worker(fleet: Fleet, sim_comfyui: StartSim) -> None:
+    sim = await sim_comfyui()
+    fleet.leases = LeaseSettings(worker_s=0.3, heartbeat_s=0.1)
+    brink = Brink(fleet.storage)
+    async with fleet.agent(("w", sim.url), storage=brink):
+        worker = await fleet.worker("w")
+        job_id = await fleet.submit(picture(), "w")
+        await brink.waiting.wait()
+        assert fleet.stored_runs()
+        await fleet.store.lost_worker("w", worker.epoch, "its agent was not heard from")
+        await _take_away(fleet, job_id)
+        assert (await fleet.worker("w")).epoch > worker.epoch
+        await eventually(lambda: not fleet.stored_runs(), "the files to be gone")
+        await eventually(lambda: _is_empty(sim.url), "ComfyUI to forget the run")
+
+
+async def test_what_was_stored_for_a_run_goes_when_its_job_is_canceled(fleet: Fleet, sim_comfyui: StartSim) -> None:
+    sim = await sim_comfyui()
+    brink = Brink(fleet.storage)
+    async with fleet.agent(("w", sim.url), storage=brink):
+        await fleet.worker("w")
+        job_id = await fleet.submit(picture(), "w")
+        await brink.waiting.wait()
+        await fleet.store.cancel(job_id)
+        assert (await fleet.job(job_id)).status is JobStatus.CANCELED
+        await eventually(lambda: not fleet.stored_runs(), "the files to be gone")
+        await eventually(lambda: _is_empty(sim.url), "ComfyUI to forget the run")
 
 
 async def test_a_worker_that_was_taken_from_us_is_taken_back(fleet: Fleet, sim_comfyui: StartSim) -> None:
