@@ -107,10 +107,11 @@ async def _redis_url(settings: Settings) -> AsyncIterator[str]:
 
 async def _durability(redis: Redis) -> Finding:
     try:
-        config = await redis.config_get(*DURABLE)
+        told = [await redis.config_get(key) for key in DURABLE]  # one at a time: older than 7.0 take no more
     except ResponseError:
         wanted = ", ".join(f"{key} {value}" for key, value in DURABLE.items())
         return Finding("durability", True, f"this Redis does not tell its config; see to it that it has {wanted}")
+    config = {key: value for answer in told for key, value in answer.items()}
     for key, wanted in DURABLE.items():
         if config.get(key) != wanted:
             words = f"{key} is {config.get(key)}, so that {WHAT_ELSE_MEANS[key]}: CONFIG SET {key} {wanted}"

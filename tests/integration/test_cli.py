@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -13,10 +14,12 @@ from pathlib import Path
 import orjson
 import pytest
 from PIL import Image
+from redis.asyncio import Redis
 from typer.testing import CliRunner, Result
 
 from orchestrator.cli.client import ask
 from orchestrator.cli.main import app
+from orchestrator.store.embedded import EmbeddedRedis
 
 ROOT = Path(__file__).parent.parent.parent
 TRIVIAL = {
@@ -219,7 +222,7 @@ def test_doctor_finds_a_healthy_fleet(run, fleet: str, tmp_path: Path) -> None:
     (tmp_path / "fleet.yaml").write_text(json.dumps({"workers": [{"url": url}]}))
     found = {finding["subject"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
     assert all(finding["ok"] for finding in found.values())
-    assert "appendfsync always" in found["durability"]["words"]
+    assert found["durability"]["words"] == "appendonly yes, appendfsync always, maxmemory-policy noeviction"
     assert "node classes" in found[f"worker {url.removeprefix('http://').replace(':', '-')}"]["words"]
 
 
@@ -230,6 +233,21 @@ def test_doctor_says_what_to_fix(run, tmp_path: Path) -> None:
     assert "FIX  redis  redis://127.0.0.1:9 does not answer" in said
     assert "FIX  worker gone  http://127.0.0.1:9 cannot be reached" in said
     assert "ok   storage" in said
+
+
+def test_doctor_names_what_a_redis_would_lose(run, tmp_path: Path) -> None:
+    with asyncio.Runner() as runner:
+        server = runner.run(EmbeddedRedis.start(tmp_path))
+        runner.run(_command(server.url, "CONFIG", "SET", "appendfsync", "everysec"))
+        (tmp_path / "fleet.yaml").write_text(json.dumps({"redis": {"url": server.url}}))
+        said = run("doctor", code=1).stdout
+        runner.run(server.stop())
+    assert "FIX  durability  appendfsync is everysec, so that a crash of its machine loses jobs" in said
+
+
+async def _command(url: str, *words: str) -> None:
+    async with Redis.from_url(url) as redis:
+        await redis.execute_command(*words)
 
 
 def test_up_says_that_its_port_is_taken(run, fleet: str) -> None:
