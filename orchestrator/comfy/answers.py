@@ -87,8 +87,21 @@ class SystemStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What ComfyUI finds wrong with one node. `value` is what its `input` holds."""
+
+    node_id: str
+    class_type: str | None
+    type: str
+    message: str
+    details: str
+    input: str | None
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a prompt was not taken. `node_errors` is ComfyUI's own report, by node."""
+    """Why a prompt was not taken. `node_errors` is ComfyUI's own report, by node, and `problems` what is in it."""
 
     type: str
     message: str
@@ -96,6 +109,7 @@ class Refusal:
     class_type: str | None  # that is missing
     node_id: str | None
     node_errors: Mapping[str, Any]
+    problems: tuple[Problem, ...]
 
 
 def parse_history(body: object, prompt_id: str) -> HistoryEntry | None:
@@ -142,6 +156,7 @@ def parse_refusal(body: object) -> Refusal:
         _optional_text(extra.get("class_type")),
         _optional_text(extra.get("node_id")),
         _dict(answer.get("node_errors")),
+        tuple(_problems(_dict(answer.get("node_errors")))),
     )
 
 
@@ -214,6 +229,23 @@ def _output(node_id: str, kind: str, item: object) -> FileOutput | TextOutput | 
     # 3D viewers give the file's path in the output folder instead of an entry.
     subfolder, _, filename = item.replace("\\", "/").rpartition("/")
     return FileOutput(node_id, kind, filename, subfolder, "output")
+
+
+def _problems(node_errors: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is not shaped as ComfyUI does it is passed over."""
+    for node_id, report in node_errors.items():
+        class_type = _optional_text(_dict(report).get("class_type"))
+        for error in filter(None, map(_dict, _list(_dict(report).get("errors")))):
+            extra = _dict(error.get("extra_info"))
+            yield Problem(
+                node_id,
+                class_type,
+                str(error.get("type", "")),
+                str(error.get("message", "")),
+                str(error.get("details", "")),
+                _optional_text(extra.get("input_name")),
+                extra.get("received_value"),
+            )
 
 
 def _prompt_ids(items: object) -> tuple[str, ...]:

@@ -7,10 +7,10 @@ missing on this worker: the run goes elsewhere. Everything else is wrong with th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.comfy.answers import Refusal
+from orchestrator.comfy.answers import Problem, Refusal
 from orchestrator.errors import FleetError, Permanent, Retryable
 from orchestrator.graph.loaders import looks_like_model
 
@@ -30,19 +30,17 @@ def explain(refusal: Refusal, url: str) -> FleetError:
             class_type=class_type,
             **details,
         )
-    problems = list(_problems(refusal.node_errors))
-    absent = [problem for problem in problems if problem["type"] == "value_not_in_list"]
-    if absent and len(absent) == len(problems):
-        return _missing_value(absent[0], url, details)
-    first = problems[0] if problems else {}
-    where = f" of node {first['node_id']} ({first['class_type']})" if first else ""
-    said = ": ".join(filter(None, (first.get("message", refusal.message), first.get("details", refusal.details))))
-    said = said[:_SAID_MAX] or "of something that it does not name"
+    problems = refusal.problems
+    if problems and all(problem.type == "value_not_in_list" for problem in problems):
+        return _missing_value(problems[0], url, details)
+    first = problems[0] if problems else None
+    where = f" of node {first.node_id} ({first.class_type})" if first else ""
+    said = ": ".join(filter(None, (first.message, first.details) if first else (refusal.message, refusal.details)))
     return Permanent(
         "invalid_prompt",
-        f"ComfyUI refuses the graph because{where} {said}",
-        node_id=first.get("node_id") or refusal.node_id,
-        class_type=first.get("class_type") or refusal.class_type,
+        f"ComfyUI refuses the graph because{where} {said[:_SAID_MAX] or 'of something that it does not name'}",
+        node_id=first.node_id if first else refusal.node_id,
+        class_type=(first and first.class_type) or refusal.class_type,
         **details,
     )
 
@@ -55,39 +53,18 @@ def too_large(url: str) -> Retryable:
     )
 
 
-def _missing_value(problem: Mapping[str, Any], url: str, details: Mapping[str, Any]) -> Retryable:
-    value = problem["value"]
-    is_model = looks_like_model(value)
-    what = f"no model file {value}" if is_model else f"no {value!r} to choose"
+def _missing_value(problem: Problem, url: str, details: Mapping[str, Any]) -> Retryable:
+    is_model = looks_like_model(problem.value)
+    what = f"no model file {problem.value}" if is_model else f"no {problem.value!r} to choose"
     advice = "put it into its models folder" if is_model else "update its ComfyUI or its node pack"
     return Retryable(
         "missing_model" if is_model else "missing_option",
-        f"{url} has {what} for {problem['class_type']}.{problem['input']} (node {problem['node_id']}): {advice}",
-        node_id=problem["node_id"],
-        class_type=problem["class_type"],
-        value=value,
+        f"{url} has {what} for {problem.class_type}.{problem.input} (node {problem.node_id}): {advice}",
+        node_id=problem.node_id,
+        class_type=problem.class_type,
+        value=problem.value,
         **details,
     )
-
-
-def _problems(node_errors: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The problems that the report names, flat; what is not shaped as ComfyUI does it is passed over."""
-    for node_id, report in node_errors.items():
-        errors = report.get("errors") if isinstance(report, dict) else None
-        for error in errors if isinstance(errors, list) else ():
-            if not isinstance(error, dict):
-                continue
-            extra = error.get("extra_info")
-            extra = extra if isinstance(extra, dict) else {}
-            yield {
-                "node_id": node_id,
-                "class_type": report.get("class_type"),
-                "type": error.get("type"),
-                "message": str(error.get("message", "")),
-                "details": str(error.get("details", "")),
-                "input": extra.get("input_name"),
-                "value": extra.get("received_value"),
-            }
 
 
 def _class_in(message: str) -> str | None:

@@ -185,7 +185,7 @@ def test_refusal() -> None:
         "node_errors": {},
     }
     assert parse_refusal(body) == Refusal(
-        "missing_node_type", "Node 'Nope' not found.", "Node ID '#1'", "Nope", "1", {}
+        "missing_node_type", "Node 'Nope' not found.", "Node ID '#1'", "Nope", "1", {}, ()
     )
 
 
