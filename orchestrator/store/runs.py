@@ -61,16 +61,13 @@ class RedisRuns:
                     )
 
     async def order(self, run_id: str) -> Order:
-        (row,) = await self._db.fetch(("HMGET", self._keys.run(run_id), *codec.RUN_FIELDS))
-        if row[0] is None:
+        outcome, *rest = await self._db.script("order", run_id, *codec.RUN_FIELDS)
+        if outcome == b"unknown":
             raise NotFound("run_not_found", f"there is no run {run_id}")
-        run = codec.run(run_id, row)
-        ((spec, created, graph),) = await self._db.fetch(
-            ("HMGET", self._keys.job(run.job_id), "spec", "created", "graph")
-        )
+        row, (spec, created, graph) = rest
         if spec is None:
             raise NotFound("job_not_found", f"the job of run {run_id} was deleted")
-        return Order(run, codec.spec(spec, created), orjson.loads(graph))
+        return Order(codec.run(run_id, row), codec.spec(spec, created), orjson.loads(graph))
 
     async def start(self, key: RunKey, since_staged_s: float = 0.0) -> None:
         await self._run("start", key, int(since_staged_s * 1000))
