@@ -84,6 +84,7 @@ class SystemStats:
     device: str | None
     vram_bytes: int | None
     ram_bytes: int | None
+    argv: tuple[str, ...] = ()  # its command line, without its Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ def parse_system_stats(body: object) -> SystemStats:
         _optional_text(device.get("name")),
         _optional_int(device.get("vram_total")),
         _optional_int(system.get("ram_total")),
+        tuple(str(arg) for arg in _list(system.get("argv"))),
     )
 
 
@@ -142,6 +144,14 @@ def parse_sizes(body: object) -> dict[str, int]:
     """File name -> bytes, from /experiment/models/{folder}; older versions tell no sizes."""
     files = (mapping(item) for item in sequence(body))
     return {text(file["name"]): int(number(file["size"])) for file in files if "size" in file and "name" in file}
+
+
+def parse_holds_models(body: object) -> bool | None:
+    """Whether anything is in memory, by the node pack's /fleet/residency; None if it could not read all of that."""
+    answer = mapping(body)
+    if "models" not in answer or "cache" not in answer:
+        return None
+    return bool(sequence(answer["models"]) or sequence(mapping(answer["cache"])["models"]))
 
 
 def parse_refusal(body: object) -> Refusal:

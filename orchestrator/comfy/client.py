@@ -188,6 +188,15 @@ class ComfyClient:
             sizes.update((f"{folder}/{name}", size) for name, size in files.items())
         return sizes
 
+    async def holds_models(self) -> bool | None:
+        """Whether it has any in memory, by its node pack; None where that is not installed, or cannot tell."""
+        status, answer = await self._send("GET", "/fleet/residency")
+        if status == 404:
+            return None
+        if status != 200:
+            self._unexpected(status, answer, "/fleet/residency")
+        return self._parsed(answers.parse_holds_models, answer, "/fleet/residency")
+
     # --- how it is asked ---
 
     async def _get(self, path: str) -> bytes:

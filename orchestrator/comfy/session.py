@@ -27,8 +27,11 @@ from orchestrator.domain.job import JobError
 from orchestrator.domain.job import Progress as JobProgress
 from orchestrator.graph.shape import reachable
 
-# What torch and the drivers call it when a device has no room, and when it is broken until its process is restarted.
-_OUT_OF_MEMORY = ("memoryerror", "out of memory", "allocation on device", "can't allocate memory")
+# What torch, the drivers and Python call it when there is no room on the device, in RAM or on disk, and when a device
+# is broken until its process is restarted. CUDA errors may be about memory too: those that are do no lasting harm.
+_OUT_OF_VRAM = ("outofmemoryerror", "out of memory", "allocation on device", "_status_alloc_failed")
+_OUT_OF_RAM = ("memoryerror", "can't allocate memory", "not enough memory")
+_DISK_FULL = ("no space left on device", "disk quota exceeded", "not enough space on the disk")
 _DEVICE_BROKEN = ("cuda error", "acceleratorerror", "hip error", "cublas_status", "cudnn_status", "device-side assert")
 
 
@@ -55,10 +58,17 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It may succeed elsewhere. `unload`: the worker's models are to be unloaded before anything else."""
+    """It may succeed elsewhere."""
 
     error: JobError
-    unload: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfMemory:
+    """It may succeed here with nothing else in memory, or where there is more. `on_device`: of VRAM, not of RAM."""
+
+    error: JobError
+    on_device: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,7 @@ class Stopped:
     """It was interrupted before its end."""
 
 
-Verdict = Collect | Fail | Retry | Rerun | Stopped
+Verdict = Collect | Fail | Retry | OutOfMemory | Rerun | Stopped
 
 
 class Session:
@@ -196,14 +206,19 @@ def missing_file(what: str) -> Rerun:
     )
 
 
-def _judge(failure: Failure) -> Fail | Retry:
+def _judge(failure: Failure) -> Fail | Retry | OutOfMemory:
     where = {"node_id": failure.node_id, "class_type": failure.class_type, "traceback": failure.traceback or None}
     said = f"{failure.exception_type} {failure.message}".lower()
     at = f"{failure.class_type or 'a node'} (node {failure.node_id})"
     details = {"exception_type": failure.exception_type}
-    if any(sign in said for sign in _OUT_OF_MEMORY):
-        message = f"{at} ran out of memory: use a worker with more of it, a smaller size or a smaller batch. "
-        return Retry(JobError("out_of_memory", message + failure.message, **where, details=details), unload=True)
+    on_device = any(sign in said for sign in _OUT_OF_VRAM)
+    if on_device or any(sign in said for sign in _OUT_OF_RAM):
+        said_first = failure.message.partition("\n")[0].strip() or failure.exception_type  # then come tips and figures
+        message = f"{at} ran out of memory: {said_first}"
+        return OutOfMemory(JobError("out_of_memory", message, **where, details=details), on_device)
+    if any(sign in said for sign in _DISK_FULL):
+        message = f"{at} could not write, as the disk of its worker is full: make room there. "
+        return Retry(JobError("worker_disk_full", message + failure.message, **where, details=details))
     if any(sign in said for sign in _DEVICE_BROKEN):
         message = f"the device of the worker failed in {at}; its ComfyUI has to be restarted. "
         return Retry(JobError("device_fault", message + failure.message, **where, details=details))

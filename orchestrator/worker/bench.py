@@ -16,7 +16,7 @@ from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.store.port import RunStore
 from orchestrator.worker.collector import Collector
-from orchestrator.worker.patience import insist
+from orchestrator.worker.emptying import empty
 from orchestrator.worker.residency import InferredResidency
 from orchestrator.worker.staging import Stager
 
@@ -52,6 +52,7 @@ class Bench:
     residency: InferredResidency
     doubted: asyncio.Event
     end: Callable[[End, str], None]
+    posting: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by whoever posts, or needs that nobody does
     client_id: str | None = None
     finished: list[str] = field(default_factory=list[str])
 
@@ -66,10 +67,15 @@ class Bench:
             await self.client.delete_history(done)
             del self.finished[: len(done)]
 
-    async def unload(self) -> None:
-        """Empties the worker's memory of models, as soon as nothing executes."""
+    async def empty(self) -> None:
+        """Has nothing be in the worker's memory. Whoever calls this holds `posting`."""
+        await empty(self.client, self.doubt)
         self.residency.clear()
+
+    async def free(self) -> None:
+        """The same, on its own."""
         try:
-            await insist(self.client.free, self.doubt)
+            async with self.posting:
+                await self.empty()
         except WorkerFault as fault:
             log.warning("%s: its models could not be unloaded: %s", self.info.id, fault.message)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from orchestrator.comfy.answers import HistoryEntry
-from orchestrator.comfy.session import Collect, Fail, Rerun, Retry, Session, Verdict, missing_file
+from orchestrator.comfy.session import Collect, Fail, OutOfMemory, Rerun, Retry, Session, Verdict, missing_file
 from orchestrator.domain.asset import Output
 from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import Needs
@@ -19,7 +19,7 @@ from orchestrator.store.port import Graph, Order, Result, RunKey
 from orchestrator.worker.bench import Bench, End
 from orchestrator.worker.collector import Owner
 from orchestrator.worker.leash import Leash, Stop, Stopped
-from orchestrator.worker.outcome import Canceled, Done, Dropped, Failed, Left, Lost, Outcome, job_error
+from orchestrator.worker.outcome import Canceled, Done, Dropped, Failed, Left, Lost, Outcome, job_error, lost, too_large
 from orchestrator.worker.patience import insist
 from orchestrator.worker.prompt import Prompt, vanished
 
@@ -64,6 +64,8 @@ class Execution:
             outcome = Dropped()
         if isinstance(outcome, Done) or await self._is_over():
             self._bench.finished.append(self.run_id)
+        if isinstance(outcome, Lost) and outcome.stale:
+            self._bench.end(End.CHANGED, f"it has to be looked at anew: {outcome.error.message}")
 
     async def _claim(self) -> Order | None:
         """The order, if it is still for us."""
@@ -84,7 +86,7 @@ class Execution:
             return Failed(job_error(error))
         except Retryable as error:
             await self.prompt.halt()
-            return Lost(job_error(error, self._needs(order)))
+            return lost(error, self._needs(order))
         except Stopped:
             return await self._give_up(order.spec.timeout_s)
         except Superseded:
@@ -96,17 +98,27 @@ class Execution:
 
     async def _produce(self, order: Order) -> Outcome:
         verdict = await self._attempt(order, order.graph)
+        if isinstance(verdict, OutOfMemory):
+            log.warning("run %s is tried again with nothing else in memory: %s", self.run_id, verdict.error.message)
+            await self._forget()
+            verdict = await self._attempt(order, order.graph, alone=True)
         if isinstance(verdict, Rerun):
-            await self.prompt.forget()
-            self._found = False
+            await self._forget()
             verdict = await self._attempt(order, break_cache(order.graph, self.run_id))
         return verdict if isinstance(verdict, Done) else self._judge(verdict)
 
-    async def _attempt(self, order: Order, graph: Graph) -> Done | Verdict:
-        """Executes the graph once, if ComfyUI does not have it already, and collects what it made."""
+    async def _forget(self) -> None:
+        """It can be executed here once more, as if it had not been."""
+        await self.prompt.forget()
+        self.leash.rest()
+        self._found = False
+
+    async def _attempt(self, order: Order, graph: Graph, alone: bool = False) -> Done | Verdict:
+        """Executes the graph once, if ComfyUI does not have it already, and collects what it made. `alone`: with
+        nothing else in memory."""
         session = self.prompt.session = Session(order.graph, order.spec.outputs)
         if not self._found:
-            await self._submit(graph, order.spec.outputs)
+            await self._submit(graph, order.spec.outputs, alone)
         entry = await self.prompt.follow(order.spec.timeout_s, self._announce)
         verdict = session.conclude(entry)
         if not isinstance(verdict, Collect):
@@ -120,16 +132,27 @@ class Execution:
             return missing_file(error.message)
         return Done(self._result(entry, outputs, load_s))
 
-    async def _submit(self, graph: Graph, outputs: Sequence[str]) -> None:
+    async def _submit(self, graph: Graph, outputs: Sequence[str], alone: bool) -> None:
         """Has the run queued on ComfyUI."""
         try:
-            await self.prompt.post(await self._staged(graph), outputs)
+            await self._post(await self._staged(graph), outputs, alone)
         except Permanent:
             # ComfyUI may have lost an input that it had.
             if not self._bench.stager.forget(graph):
                 raise
             await self.prompt.halt()
-            await self.prompt.post(await self._staged(graph), outputs)
+            await self._post(await self._staged(graph), outputs, alone)
+
+    async def _post(self, graph: Graph, outputs: Sequence[str], alone: bool) -> None:
+        async with self.leash.held():
+            await self._bench.posting.acquire()
+        try:
+            if alone:
+                async with self.leash.held():
+                    await self._bench.empty()
+            await self.prompt.post(graph, outputs)
+        finally:
+            self._bench.posting.release()
 
     async def _staged(self, graph: Graph) -> Graph:
         async with self.leash.held():
@@ -157,8 +180,10 @@ class Execution:
         match verdict:
             case Fail(error=error) | Rerun(error=error):
                 return Failed(error)
-            case Retry(error=error, unload=unload):
-                return Lost(error, unload=unload)
+            case Retry(error=error):
+                return Lost(error)
+            case OutOfMemory(error=error, on_device=on_device):
+                return too_large(error, on_device, self._bench.info)
             case _ if self.leash.why is Stop.CANCEL:
                 return Canceled()
             case _:
@@ -194,10 +219,8 @@ class Execution:
                 await insist(lambda: store.commit(key, result))
             case Failed(error=error):
                 await insist(lambda: store.fail(key, error))
-            case Lost(error=error, free=free, unload=unload):
-                if unload:
-                    await self._bench.unload()
-                await insist(lambda: store.retry(key, error.message, error=error, free=free))
+            case Lost(error=error, free=free, vram_over=vram_over):
+                await insist(lambda: store.retry(key, error.message, error=error, free=free, vram_over=vram_over))
             case Canceled():
                 await insist(lambda: store.stopped(key))
             case Dropped() | Left():

@@ -58,6 +58,10 @@ class Leash:
             self.started_at = monotonic()
             self._set_deadline()
 
+    def rest(self) -> None:
+        """It does not execute for now: its time begins anew when it does again."""
+        self.started_at = None
+
     @asynccontextmanager
     async def held(self, timeout_s: float = math.inf) -> AsyncIterator[None]:
         """Raises Stopped as soon as `stop` is called, or when the run has executed for `timeout_s`."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import Needs
-from orchestrator.errors import FleetError
+from orchestrator.domain.worker import WorkerInfo
+from orchestrator.errors import FleetError, Retryable
 from orchestrator.store.port import Result
 
 
@@ -26,11 +27,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """It is to be tried again. `free`: it had not begun. `unload`: the worker's memory is to be emptied first."""
+    """It is to be tried again. `free`: it had not begun. `vram_over`: only where there are more bytes of VRAM than
+    that. `stale`: the worker has not what it was taken to have."""
 
     error: JobError
     free: bool = False
-    unload: bool = False
+    vram_over: int = 0
+    stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,27 @@ class Left:
 
 
 Outcome = Done | Failed | Lost | Canceled | Dropped | Left
+
+
+_LACKS = frozenset({"missing_model", "missing_class", "missing_option"})
+
+
+def lost(error: Retryable, needs: Needs) -> Lost:
+    """For a run that its worker would not take, or not do."""
+    return Lost(job_error(error, needs), stale=error.code in _LACKS)
+
+
+def too_large(error: JobError, on_device: bool, worker: WorkerInfo) -> Lost:
+    """For a run that was out of memory though nothing else was in it."""
+    if not on_device or worker.vram_bytes is None:
+        message = f"{error.message}; nothing else was in memory: use a smaller size or batch, or a worker with more"
+        return Lost(replace(error, message=message))
+    message = (
+        f"{error.message}; {worker.id} has {worker.vram_bytes / 2**30:.1f} GiB of VRAM and nothing else was in it: use "
+        "a smaller size or batch, or a worker with more"
+    )
+    details = {**error.details, "vram_bytes": worker.vram_bytes}
+    return Lost(replace(error, message=message, details=details), vram_over=worker.vram_bytes)
 
 
 def job_error(error: FleetError, needs: Needs | None = None) -> JobError:

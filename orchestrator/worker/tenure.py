@@ -63,6 +63,7 @@ class Tenure:
         self._bench: Bench | None = None  # once what the store has for us is taken up
         self._executions: dict[str, Execution] = {}
         self._runs: set[asyncio.Task[None]] = set()
+        self._freeing: asyncio.Task[None] | None = None
         self._untouched: set[str] = set()  # runs that are ours in the store, and that nothing here works on
         self._draining = False
 
@@ -73,7 +74,7 @@ class Tenure:
         async with self._group as group:
             chores = [group.create_task(self._beat()), group.create_task(self._work(duties))]
             ending = await self._ending
-            for chore in chores:
+            for chore in filter(None, (*chores, self._freeing)):
                 chore.cancel()
             await self._wind_up(ending)
         return ending
@@ -83,7 +84,7 @@ class Tenure:
         if self._bench is None or self._ending.done():
             return
         if mail.kind is MailKind.FREE:
-            self._group.create_task(self._bench.unload())
+            self._freeing = self._freeing or self._group.create_task(self._free(self._bench))
         elif mail.kind is MailKind.ASSIGN and mail.run_id:
             self._take(self._bench, mail.run_id)
         elif mail.kind is MailKind.CANCEL and mail.run_id in self._executions:
@@ -176,6 +177,10 @@ class Tenure:
             return (await insist(lambda: self._store.order(run_id))).run.worker == self._info.id
         except NotFound:
             return False
+
+    async def _free(self, bench: Bench) -> None:
+        await bench.free()
+        self._freeing = None
 
     async def _erase(self, bench: Bench) -> None:
         """Keeps ComfyUI's history short: a batch now and then."""

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from orchestrator.comfy import protocol
 from orchestrator.comfy.answers import Failure, FileOutput, HistoryEntry, TextOutput
 from orchestrator.comfy.protocol import Cached, Executing, ExecutionStart, NodeProgress, Preview, ProgressState
-from orchestrator.comfy.session import Collect, Fail, Instruction, Rerun, Retry, Session, Stopped, missing_file
+from orchestrator.comfy.session import (
+    Collect,
+    Fail,
+    Instruction,
+    OutOfMemory,
+    Rerun,
+    Retry,
+    Session,
+    Stopped,
+    missing_file,
+)
 
 RUN = "r"
 
@@ -219,21 +229,37 @@ def test_an_exception_would_come_anywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("exception_type", "message", "code", "unload"),
+    ("exception_type", "message", "on_device"),
     [
-        ("torch.OutOfMemoryError", "Allocation on device 0 would exceed allowed memory.", "out_of_memory", True),
-        ("torch.cuda.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", "out_of_memory", True),
-        ("RuntimeError", "[enforce fail] DefaultCPUAllocator: can't allocate memory", "out_of_memory", True),
-        ("MemoryError", "", "out_of_memory", True),
-        ("RuntimeError", "CUDA error: an illegal memory access was encountered", "device_fault", False),
-        ("torch.AcceleratorError", "CUDA error: unspecified launch failure", "device_fault", False),
-        ("RuntimeError", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "device_fault", False),
+        ("torch.OutOfMemoryError", "Allocation on device \nThis error means you ran out of memory on your GPU.", True),
+        ("torch.cuda.OutOfMemoryError", "CUDA out of memory. Tried to allocate 2 GiB", True),
+        ("torch.AcceleratorError", "CUDA error: out of memory", True),
+        ("RuntimeError", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("RuntimeError", "[enforce fail] DefaultCPUAllocator: can't allocate memory", False),
+        ("MemoryError", "", False),
     ],
 )
-def test_a_worker_at_fault_is_not_the_job_s_fault(exception_type: str, message: str, code: str, unload: bool) -> None:
+def test_too_little_memory_here_may_be_enough_elsewhere(exception_type: str, message: str, on_device: bool) -> None:
+    verdict = Session(SAMPLING).conclude(failed(exception_type, message))
+    assert isinstance(verdict, OutOfMemory)
+    assert (verdict.error.code, verdict.on_device) == ("out_of_memory", on_device)
+    first_line = message.partition("\n")[0].strip() or exception_type
+    assert verdict.error.message == f"KSampler (node 3) ran out of memory: {first_line}"
+
+
+@pytest.mark.parametrize(
+    ("exception_type", "message", "code"),
+    [
+        ("RuntimeError", "CUDA error: an illegal memory access was encountered", "device_fault"),
+        ("torch.AcceleratorError", "CUDA error: unspecified launch failure", "device_fault"),
+        ("RuntimeError", "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED", "device_fault"),
+        ("OSError", "[Errno 28] No space left on device: '/output/x.png'", "worker_disk_full"),
+    ],
+)
+def test_a_worker_at_fault_is_not_the_job_s_fault(exception_type: str, message: str, code: str) -> None:
     verdict = Session(SAMPLING).conclude(failed(exception_type, message))
     assert isinstance(verdict, Retry)
-    assert (verdict.error.code, verdict.unload) == (code, unload)
+    assert verdict.error.code == code
 
 
 def test_an_end_without_a_reason_is_tried_again() -> None:
