@@ -41,6 +41,7 @@ class Happening(StrEnum):
 TRANSITIONS: Mapping[tuple[Phase, Happening], Phase] = {
     (Phase.ABSENT, Happening.SPAWN): Phase.BOOTING,
     (Phase.ABSENT, Happening.ADOPT): Phase.SERVING,
+    (Phase.ABSENT, Happening.FAULT): Phase.ABSENT,  # it could not even be started
     (Phase.ABSENT, Happening.GIVE_UP): Phase.QUARANTINED,
     (Phase.BOOTING, Happening.ANSWER): Phase.SERVING,
     (Phase.BOOTING, Happening.RETIRE): Phase.RETIRED,

@@ -105,7 +105,7 @@ class Catalog:
             "python_version": sys.version,
             "pytorch_version": "simulated",
             "embedded_python": False,
-            "argv": ["main.py"],
+            "argv": sys.argv,
             **dict.fromkeys(PACKAGE_VERSIONS, "simulated"),
         }
         if config.profile.jobs_api:
