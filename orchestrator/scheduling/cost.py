@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestrator.scheduling.fleet import Fleet, WorkerView
 from orchestrator.scheduling.learned import Learned
-from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S, ModelFile, reload_s
+from orchestrator.scheduling.models import ModelFile, reload_s
 from orchestrator.scheduling.queue import Group
 
 
@@ -28,19 +28,9 @@ def cost(view: WorkerView, group: Group, profile: str, learned: Learned, now: fl
     """Of the group's next run, whose profile this is, on this worker."""
     return Cost(
         view.wait_s(now),
-        load_s(view, group.files) * learned.load_pace(view.id),
+        view.residence.load_s(group.files) * learned.load_pace(view.id),
         learned.execute_s(profile, view.gpu),
     )
-
-
-def load_s(view: WorkerView, files: Iterable[ModelFile]) -> float:
-    """Seconds to bring the files into the worker's VRAM, by the priors."""
-    vram = view.residence.vram
-    seconds = 0.0
-    for file in files:
-        if file not in vram:
-            seconds += FIXED_S + file.bytes / (RAM_BYTES_S if file in view.residence.ram else DISK_BYTES_S)
-    return seconds
 
 
 def evict_s(view: WorkerView, files: Iterable[ModelFile], fleet: Fleet) -> float:

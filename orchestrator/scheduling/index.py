@@ -13,7 +13,6 @@ from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Residency, Worker, WorkerState
 from orchestrator.scheduling import ticket as tickets
 from orchestrator.scheduling.agenda import Agenda
-from orchestrator.scheduling.cost import load_s
 from orchestrator.scheduling.feasible import able
 from orchestrator.scheduling.fleet import Held, WorkerView
 from orchestrator.scheduling.learned import Learned
@@ -234,7 +233,7 @@ class Index:
         return held
 
     def _place(self, view: WorkerView, held: Held, now: float) -> None:
-        held.load_s = load_s(view, held.trait.group.files) * self.learned.load_pace(view.id)
+        held.load_s = view.residence.load_s(held.trait.group.files) * self.learned.load_pace(view.id)
         held.execute_s = self.learned.execute_s(held.trait.profile, view.gpu)
         self.give(held, view, now)
 

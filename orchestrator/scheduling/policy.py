@@ -15,7 +15,7 @@ from math import inf
 from typing import Any
 
 from orchestrator.scheduling import ticket as tickets
-from orchestrator.scheduling.cost import Cost, cost, evict_s, load_s
+from orchestrator.scheduling.cost import Cost, cost, evict_s
 from orchestrator.scheduling.explain import explain
 from orchestrator.scheduling.feasible import fits, refusal
 from orchestrator.scheduling.fleet import WorkerView
@@ -142,14 +142,14 @@ class _Match:
             return None
         residents = self._residents(view)
         vram, pace = view.residence.vram, self._index.learned.load_pace(view.id)
-        best, least = first, load_s(view, first.files) * pace + self._evict_s(view, first)
+        best, least = first, view.residence.load_s(first.files) * pace + self._evict_s(view, first)
         for group in chain(residents, oldest):
             later_s = group.standing_s - first.standing_s
             score = later_s * AGE_WEIGHT
             at_least = score if group.anchor in vram else score + group.reload_s * pace
             if at_least >= least or later_s > self._rules.overtake_s or group is first:
                 continue
-            score += load_s(view, group.files) * pace
+            score += view.residence.load_s(group.files) * pace
             if score < least and group.anchor not in vram:
                 score += self._evict_s(view, group)
             if score < least and not self._should_wait(group, view):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.scheduling.models import ModelFile
+from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S, ModelFile
 
 VRAM_SHARE = 0.9  # of the device's memory that models may fill: the rest is for activations
 RAM_SHARE = 0.7
@@ -36,6 +36,14 @@ class Residence:
 
     def files(self) -> frozenset[ModelFile]:
         return frozenset(self.vram) | self.ram.keys()
+
+    def load_s(self, files: Iterable[ModelFile]) -> float:
+        """Seconds to bring the files into VRAM, by the priors."""
+        seconds = 0.0
+        for file in files:
+            if file not in self.vram:
+                seconds += FIXED_S + file.bytes / (RAM_BYTES_S if file in self.ram else DISK_BYTES_S)
+        return seconds
 
     def use(self, files: Iterable[ModelFile]) -> None:
         """A run with these files was given to the worker: by its turn they are in VRAM."""

@@ -1,8 +1,8 @@
 """What a worker's memory holds, inferred from what it ran, and what loading the rest cost. Pure.
 
 ComfyUI tells nobody which models it has loaded; until something on the worker measures it, this is the best that can
-be said. The tiers and their eviction are the scheduler's own (scheduling/residence.py), so that both sides of the
-fleet think alike.
+be said. The tiers, their eviction and their speeds are the scheduler's own (scheduling/residence.py), so that both
+sides of the fleet think alike.
 """
 
 from __future__ import annotations
@@ -11,12 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency
-from orchestrator.scheduling.models import ModelFile, ModelFiles
+from orchestrator.scheduling.models import ModelFiles
 from orchestrator.scheduling.residence import Residence
-
-# Bytes a second until anything is measured: an NVMe disk through safetensors, and PCIe 4.0 x16 from unpinned memory.
-DISK_BYTES_S = 2_000_000_000
-RAM_BYTES_S = 10_000_000_000
 
 
 class InferredResidency:
@@ -32,7 +28,7 @@ class InferredResidency:
     def run(self, models: Iterable[ModelRef]) -> float:
         """Takes note that a run used these models; answers the seconds that loading them is thought to have taken."""
         files = [self._files.file(model) for model in models]
-        seconds = sum(self._load_s(file) for file in files)
+        seconds = self._residence.load_s(files)
         self._residence.use(files)
         return seconds
 
@@ -46,9 +42,3 @@ class InferredResidency:
         ram = tuple(file.ref for file in self._residence.ram)
         sizes = {ref: self._files.file(ref).bytes for ref in (*vram, *ram) if ref in self._known}
         return Residency(vram, ram, sizes=sizes)
-
-    def _load_s(self, file: ModelFile) -> float:
-        if file in self._residence.vram:
-            return 0.0
-        to_vram = file.bytes / RAM_BYTES_S
-        return to_vram if file in self._residence.ram else to_vram + file.bytes / DISK_BYTES_S

@@ -23,7 +23,6 @@ from orchestrator.domain.needs import Needs
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Residency, Worker, WorkerState
 from orchestrator.scheduling import ticket as tickets
-from orchestrator.scheduling.cost import load_s
 from orchestrator.scheduling.feasible import refusal
 from orchestrator.scheduling.fleet import MAX_HELD
 from orchestrator.scheduling.index import Index
@@ -225,7 +224,7 @@ class FleetMachine(RuleBasedStateMachine):
             for view in pool.fleet.open:
                 for group in pool.queue.line:
                     if not view.held and refusal(view, group, pool.fleet) is None:
-                        assert load_s(view, group.files) > 0
+                        assert view.residence.load_s(group.files) > 0
 
     @invariant()
     def the_books_agree(self) -> None:

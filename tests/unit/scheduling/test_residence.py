@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency, WorkerState
-from orchestrator.scheduling.cost import load_s
 from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, PRIOR_BYTES, RAM_BYTES_S, ModelFile, ModelFiles
@@ -63,9 +62,11 @@ def test_loading_costs_by_bytes_and_by_tier() -> None:
     view = WorkerView(worker("w").info)
     vram, ram, disk = file("vram", 6 * GB), file("ram", 6 * GB), file("disk", 6 * GB)
     view.residence.report([vram], [ram])
-    assert load_s(view, [vram]) == 0
-    assert load_s(view, [ram]) == pytest.approx(FIXED_S + 6 * GB / RAM_BYTES_S)
-    assert load_s(view, [vram, ram, disk]) == pytest.approx(2 * FIXED_S + 6 * GB / RAM_BYTES_S + 6 * GB / DISK_BYTES_S)
+    assert view.residence.load_s([vram]) == 0
+    assert view.residence.load_s([ram]) == pytest.approx(FIXED_S + 6 * GB / RAM_BYTES_S)
+    assert view.residence.load_s([vram, ram, disk]) == pytest.approx(
+        2 * FIXED_S + 6 * GB / RAM_BYTES_S + 6 * GB / DISK_BYTES_S
+    )
 
 
 def test_sizes_are_those_that_were_told_else_what_is_common_in_the_folder() -> None:

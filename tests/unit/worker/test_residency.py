@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.needs import ModelRef
+from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S
 from orchestrator.scheduling.residence import RAM_SHARE, VRAM_SHARE
-from orchestrator.worker.residency import DISK_BYTES_S, RAM_BYTES_S, InferredResidency
+from orchestrator.worker.residency import InferredResidency
 
 GB = 1_000_000_000
 A, B, C = (ModelRef("checkpoints", f"{name}.safetensors") for name in "abc")
@@ -21,7 +22,7 @@ def residency(vram: float = 10, ram: float = 10) -> InferredResidency:
 
 def test_a_first_load_comes_from_disk_and_the_next_is_none() -> None:
     worker = residency()
-    assert worker.run([A]) == pytest.approx(4 * GB / DISK_BYTES_S + 4 * GB / RAM_BYTES_S)
+    assert worker.run([A]) == pytest.approx(FIXED_S + 4 * GB / DISK_BYTES_S)
     assert worker.run([A]) == 0.0
 
 
@@ -31,7 +32,7 @@ def test_what_was_pushed_out_comes_back_from_ram() -> None:
         worker.run([model])
     assert worker.report().vram == (B, C)
     assert worker.report().ram == (A,)
-    assert worker.run([A]) == pytest.approx(4 * GB / RAM_BYTES_S)
+    assert worker.run([A]) == pytest.approx(FIXED_S + 4 * GB / RAM_BYTES_S)
 
 
 def test_the_report_tells_only_sizes_that_are_known() -> None:
