@@ -28,11 +28,11 @@ def cost(view: WorkerView, group: Group, profile: str, learned: Learned, now: fl
     """Of the group's next run, whose profile this is, on this worker."""
     return Cost(
         view.wait_s(now),
-        view.residence.load_s(group.files) * learned.load_pace(view.id),
+        view.memory.load_s(group.files) * learned.load_pace(view.id),
         learned.execute_s(profile, view.gpu),
     )
 
 
 def evict_s(view: WorkerView, files: Iterable[ModelFile], fleet: Fleet) -> float:
     """Seconds of reloading that the load would cause: what it pushes out, shared among all who hold it too."""
-    return sum(reload_s(file) / max(1, len(fleet.holders.of(file))) for file in view.residence.pushed_out_by(files))
+    return sum(reload_s(file) / max(1, len(fleet.holders.of(file))) for file in view.memory.pushed_out_by(files))

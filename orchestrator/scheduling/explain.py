@@ -31,7 +31,7 @@ def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cos
         theirs = cost(view, group, profile, index.learned, now)
         considered.append({"worker": view.id, **_terms(theirs)})
     considered.sort(key=itemgetter("finish_s", "worker"))
-    vram = chosen.residence.vram
+    vram = chosen.memory.vram
     loads = [file.path for file in group.files if file not in vram]
     return {
         "why": _why(its, loads, considered),

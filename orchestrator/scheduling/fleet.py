@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from orchestrator.domain.worker import Worker, WorkerInfo, WorkerState
+from orchestrator.scheduling.memory import Memory
 from orchestrator.scheduling.models import ModelFile, Offer
 from orchestrator.scheduling.queue import Group, Trait
-from orchestrator.scheduling.residence import Residence
 
 # A worker is given its next run this long before it is expected to need it: enough to stage inputs and to be wrong
 # about the seconds left of an ordinary run; more would bind runs to slow workers while fast ones become free.
@@ -42,8 +42,21 @@ class WorkerView:
     """One worker. Times are those that the index is given, in seconds."""
 
     __slots__ = (
-        "awaited", "delivering", "doubted", "down_since", "files", "held", "id", "info", "note", "offer", "residence",
-        "since", "state", "timer_at", "work_s",
+        "awaited",
+        "delivering",
+        "doubted",
+        "down_since",
+        "files",
+        "held",
+        "id",
+        "info",
+        "memory",
+        "note",
+        "offer",
+        "since",
+        "state",
+        "timer_at",
+        "work_s",
     )  # fmt: skip
 
     def __init__(self, info: WorkerInfo) -> None:
@@ -52,7 +65,7 @@ class WorkerView:
         self.state = WorkerState.STARTING
         self.note: str | None = None  # why it is in this state
         self.offer: Offer | None = None  # None: not inspected yet
-        self.residence = Residence(info.vram_bytes, info.ram_bytes)
+        self.memory = Memory(info.vram_bytes, info.ram_bytes)
         self.held: dict[int, Held] = {}  # by run number: what it executes, then what waits there
         self.delivering: dict[int, Held] = {}  # executed; the outputs are under way
         self.since = 0.0  # when the first of `held` began, or could have
@@ -93,7 +106,7 @@ class WorkerView:
         elif self.down_since is None:
             self.down_since = now
         self.info, self.state, self.note, self.offer = worker.info, worker.state, worker.note, offer
-        self.residence.resize(worker.info.vram_bytes, worker.info.ram_bytes)
+        self.memory.resize(worker.info.vram_bytes, worker.info.ram_bytes)
         self.doubted = False
 
     def give(self, number: int, held: Held, now: float) -> None:
@@ -101,7 +114,7 @@ class WorkerView:
             self.since = now
         self.held[number] = held
         self.work_s += held.work_s
-        self.residence.use(held.trait.group.files)
+        self.memory.use(held.trait.group.files)
 
     def begin(self, number: int, now: float) -> None:
         """The run executes: what it was given before has executed."""
@@ -167,9 +180,9 @@ class Fleet:
     def update(self, view: WorkerView, is_open: bool) -> None:
         """Takes over what the worker holds now, and whether it is open."""
         files = view.files
-        if view.residence.moved:
-            view.residence.moved = False
-            files = view.residence.files()
+        if view.memory.moved:
+            view.memory.moved = False
+            files = view.memory.files()
             self.holders.remove(view, view.files - files)
             self.holders.add(view, files - view.files)
             if view in self.open:

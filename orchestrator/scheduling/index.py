@@ -12,13 +12,13 @@ from itertools import chain
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Residency, Worker, WorkerState
 from orchestrator.scheduling import ticket as tickets
-from orchestrator.scheduling.agenda import Agenda
 from orchestrator.scheduling.feasible import able
 from orchestrator.scheduling.fleet import Held, WorkerView
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.models import ModelFiles, Offer
 from orchestrator.scheduling.pool import Pool
 from orchestrator.scheduling.queue import Group, Trait
+from orchestrator.scheduling.timers import Timers
 
 DOUBT_S = 0.5  # a run that the store would not assign is not offered again for this long: the feed tells why first
 GRACE_S = 30.0  # what nobody could do is not refused before this long: a worker may be on its way, a file being copied
@@ -36,7 +36,7 @@ class Index:
         self.pools: dict[str, Pool] = {}
         self.stirred: dict[Pool, None] = {}  # pools in which something is fresh, or may be
         self.learned = learned or Learned()
-        self.agenda = Agenda()
+        self.timers = Timers()
         self._files = ModelFiles()
         self._workers: dict[str, WorkerView] = {}
         self._waiting: dict[int, Trait] = {}  # queued runs, by number
@@ -139,7 +139,7 @@ class Index:
             view.doubted = True
             self._changed(view, now)
             self._parked[number] = held, view
-            self.agenda.at(now + DOUBT_S, self._unpark, number)
+            self.timers.at(now + DOUBT_S, self._unpark, number)
 
     # What a decision does
 
@@ -166,14 +166,14 @@ class Index:
         """The group's next run waits for this busy worker: until it takes something or goes, or until then."""
         if group.patience is None or group.patience[0] != group.head:
             group.patience = (group.next, until)
-            self.agenda.at(until, self._look_again, group)
+            self.timers.at(until, self._look_again, group)
         view.awaited[group] = None
 
     def review_later(self, pool: Pool, at: float) -> None:
         """Has the pool's queue searched then for runs that nobody can do."""
         if pool.review_at is None or at < pool.review_at:
             pool.review_at = at
-            self.agenda.at(at, self._review, pool)
+            self.timers.at(at, self._review, pool)
 
     # Within
 
@@ -233,16 +233,16 @@ class Index:
         return held
 
     def _place(self, view: WorkerView, held: Held, now: float) -> None:
-        held.load_s = view.residence.load_s(held.trait.group.files) * self.learned.load_pace(view.id)
+        held.load_s = view.memory.load_s(held.trait.group.files) * self.learned.load_pace(view.id)
         held.execute_s = self.learned.execute_s(held.trait.profile, view.gpu)
         self.give(held, view, now)
 
     def _report(self, view: WorkerView, residency: Residency) -> None:
         self._files.learn_sizes(residency.sizes)
         file = self._files.file
-        view.residence.report(map(file, residency.vram), map(file, residency.ram))
+        view.memory.report(map(file, residency.vram), map(file, residency.ram))
         for held in chain(view.delivering.values(), view.held.values()):
-            view.residence.use(held.trait.group.files)
+            view.memory.use(held.trait.group.files)
 
     def _changed(self, view: WorkerView, now: float) -> None:
         """After a worker's runs, files or state changed: is it open, or when will it be?"""
@@ -255,7 +255,7 @@ class Index:
             pool.fresh_workers[view] = None
         elif opens_at is not None and opens_at != view.timer_at:
             view.timer_at = opens_at
-            self.agenda.at(opens_at, self._changed, view)
+            self.timers.at(opens_at, self._changed, view)
 
     def _standing_changed(self, view: WorkerView, now: float) -> None:
         """After a worker's state or offer changed: others may have to do without it, or with it."""

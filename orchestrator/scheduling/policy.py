@@ -19,8 +19,8 @@ from orchestrator.scheduling.cost import Cost, cost, evict_s
 from orchestrator.scheduling.explain import explain
 from orchestrator.scheduling.feasible import fits, refusal
 from orchestrator.scheduling.fleet import WorkerView
-from orchestrator.scheduling.hopeless import Refusal, review
 from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.infeasible import Refusal, review
 from orchestrator.scheduling.pool import Pool
 from orchestrator.scheduling.queue import Group
 
@@ -61,7 +61,7 @@ def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
 
     The same history of the index gives the same plan.
     """
-    index.agenda.run(now)
+    index.timers.run(now)
     placements: list[Placement] = []
     refusals: list[Refusal] = []
     stirred, index.stirred = index.stirred, {}
@@ -74,7 +74,7 @@ def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
         if pool.fresh_workers or pool.fresh_groups:
             index.stirred[pool] = None  # the plan is full
     more = len(placements) >= AT_ONCE
-    return Plan(tuple(placements), tuple(refusals), now if more else index.agenda.next_at)
+    return Plan(tuple(placements), tuple(refusals), now if more else index.timers.next_at)
 
 
 class _Match:
@@ -141,15 +141,15 @@ class _Match:
         if first is None:
             return None
         residents = self._residents(view)
-        vram, pace = view.residence.vram, self._index.learned.load_pace(view.id)
-        best, least = first, view.residence.load_s(first.files) * pace + self._evict_s(view, first)
+        vram, pace = view.memory.vram, self._index.learned.load_pace(view.id)
+        best, least = first, view.memory.load_s(first.files) * pace + self._evict_s(view, first)
         for group in chain(residents, oldest):
             later_s = group.standing_s - first.standing_s
             score = later_s * AGE_WEIGHT
             at_least = score if group.anchor in vram else score + group.reload_s * pace
             if at_least >= least or later_s > self._rules.overtake_s or group is first:
                 continue
-            score += view.residence.load_s(group.files) * pace
+            score += view.memory.load_s(group.files) * pace
             if score < least and group.anchor not in vram:
                 score += self._evict_s(view, group)
             if score < least and not self._should_wait(group, view):
@@ -178,7 +178,7 @@ class _Match:
         """Groups whose heaviest file the worker holds, the oldest few for each file; and those without models."""
         families = self._pool.queue.families
         found: list[Group] = []
-        for file in chain((None,), view.residence.vram, view.residence.ram):
+        for file in chain((None,), view.memory.vram, view.memory.ram):
             family = families.get(file)
             if family:
                 found += islice(fits(view, family, self._fleet), SIBLINGS)
@@ -190,7 +190,7 @@ class _Match:
         Then the group waits: until the worker that it hopes for takes something, or for as long as loading would take.
         The same where nobody can tell, as such a run was never seen: what looks like a backlog may be gone in a moment.
         """
-        if group.anchor is None or group.anchor in view.residence.vram:
+        if group.anchor is None or group.anchor in view.memory.vram:
             return False
         if group.patience and group.patience[0] == group.head and group.patience[1] <= self._now:
             return False

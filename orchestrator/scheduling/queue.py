@@ -34,8 +34,8 @@ class Group:
     """Queued runs of one pool with the same needs and the same workers to avoid."""
 
     __slots__ = (
-        "_heap", "_traits", "anchor", "avoid", "files", "head", "hopeless_since", "lacks", "needs", "patience", "pool",
-        "reload_s", "size", "standing_s",
+        "_heap", "_traits", "anchor", "avoid", "files", "head", "infeasible_since", "lacks", "needs", "patience",
+        "pool", "reload_s", "size", "standing_s",
     )  # fmt: skip
 
     def __init__(self, pool: str, needs: Needs, avoid: tuple[str, ...], files: tuple[ModelFile, ...]) -> None:
@@ -50,7 +50,7 @@ class Group:
         self.standing_s = 0.0  # the head's
         self.lacks: dict[Offer, Lack] = {}  # memo of feasible.lack
         self.patience: tuple[int, float] | None = None  # (head, until when it may wait for a warm worker)
-        self.hopeless_since: float | None = None  # since when no worker of the pool could ever do it
+        self.infeasible_since: float | None = None  # since when no worker of the pool could ever do it
         self._heap: list[int] = []
         self._traits: dict[tuple[str, int, str], Trait] = {}
 

@@ -23,7 +23,7 @@ from orchestrator.domain.run import QueueEntry, RunState
 from orchestrator.domain.worker import WorkerState
 from orchestrator.errors import NotFound
 from orchestrator.graph.needs import needs
-from orchestrator.scheduling import hopeless, index
+from orchestrator.scheduling import index, infeasible
 from orchestrator.settings import LeaseSettings, RetentionSettings, SchedulingSettings
 from orchestrator.store.port import Submission
 from orchestrator.store.redis import RedisStore
@@ -136,7 +136,7 @@ async def test_what_no_worker_can_do_fails_with_what_is_missing(
     fleet: Fleet, sim_comfyui: StartSim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "GRACE_S", 0.2)
-    monkeypatch.setattr(hopeless, "GRACE_S", 0.2)
+    monkeypatch.setattr(infeasible, "GRACE_S", 0.2)
     sim = await sim_comfyui()
     async with fleet.agent(("w1", sim.url)), controller(fleet):
         await fleet.worker("w1")

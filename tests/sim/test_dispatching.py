@@ -16,7 +16,7 @@ from orchestrator.controller.dispatcher import Dispatcher
 from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
 from orchestrator.domain.worker import WorkerState
-from orchestrator.scheduling.hopeless import GRACE_S
+from orchestrator.scheduling.infeasible import GRACE_S
 from orchestrator.settings import LeaseSettings, SchedulingSettings
 from tests.sim.fleet import MemoryStore, clock
 from tests.sim.virtual_time import run
@@ -154,14 +154,14 @@ def test_what_nobody_can_do_is_refused_after_a_grace_and_says_what_is_missing_wh
         store = MemoryStore()
         store.add_worker("w1")
         async with dispatching(store):
-            hopeless = [store.submit("c.safetensors") for _ in range(3)]
+            infeasible = [store.submit("c.safetensors") for _ in range(3)]
             fine = store.submit("a.safetensors")
             await asyncio.sleep(GRACE_S)
             assert not store.refused
             await asyncio.sleep(2 * GRACE_S)
             await store.settled()
-        assert store.refused.keys() == set(hopeless)
-        error = store.refused[hopeless[0]]
+        assert store.refused.keys() == set(infeasible)
+        error = store.refused[infeasible[0]]
         assert error.code == "no_capable_worker"
         assert "put c.safetensors into models/checkpoints" in error.message
         assert error.details["missing_models"] == ["checkpoints/c.safetensors"]

@@ -8,8 +8,8 @@ from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker, WorkerState
 from orchestrator.scheduling.feasible import refusal
-from orchestrator.scheduling.hopeless import AT_ONCE, Refusal
 from orchestrator.scheduling.index import DOWN_LONG_S, GRACE_S, Index
+from orchestrator.scheduling.infeasible import AT_ONCE, Refusal
 from orchestrator.scheduling.models import Offer
 from orchestrator.scheduling.policy import decide
 from tests.unit.scheduling.builders import GB, entry, offer, placed, run_id, worker

@@ -224,7 +224,7 @@ class FleetMachine(RuleBasedStateMachine):
             for view in pool.fleet.open:
                 for group in pool.queue.line:
                     if not view.held and refusal(view, group, pool.fleet) is None:
-                        assert view.residence.load_s(group.files) > 0
+                        assert view.memory.load_s(group.files) > 0
 
     @invariant()
     def the_books_agree(self) -> None:
@@ -236,7 +236,7 @@ class FleetMachine(RuleBasedStateMachine):
                 heads = [group.next for group in pool.queue.line]
                 assert heads == sorted(heads)
                 for view in pool.fleet.workers.values():
-                    assert view.files == view.residence.files()
+                    assert view.files == view.memory.files()
                     assert (view in pool.fleet.open) <= (view.opens_at() is not None)
                     for file in view.files:
                         assert view in pool.fleet.holders.of(file)

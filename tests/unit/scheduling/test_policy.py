@@ -93,7 +93,7 @@ def test_a_worker_gets_its_next_run_shortly_before_it_needs_it() -> None:
     assert one(index).run_id == run_id(1)
     index.started(run_id(1), "w1", 1.0)
     assert not decide(index, 11.0 - LEAD_S - 0.01).placements
-    assert index.agenda.next_at == 11.0 - LEAD_S
+    assert index.timers.next_at == 11.0 - LEAD_S
     assert one(index, 11.0 - LEAD_S).run_id == run_id(2)
     assert not decide(index, 11.0).placements
     index.started(run_id(2), "w1", 11.5)  # the first one has executed, its outputs are under way

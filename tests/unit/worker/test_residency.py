@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.domain.needs import ModelRef
+from orchestrator.scheduling.memory import RAM_SHARE, VRAM_SHARE
 from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S
-from orchestrator.scheduling.residence import RAM_SHARE, VRAM_SHARE
 from orchestrator.worker.residency import InferredResidency
 
 GB = 1_000_000_000

@@ -12,7 +12,7 @@ PRIOR_VRAM_BYTES = 16_000_000_000  # of a worker that does not tell
 PRIOR_RAM_BYTES = 32_000_000_000
 
 
-class Residence:
+class Memory:
     """Two tiers, each with the most recently used file last. What falls out of VRAM goes to RAM, and then nowhere."""
 
     __slots__ = ("moved", "ram", "ram_bytes", "vram", "vram_bytes")

@@ -32,7 +32,7 @@ class Refusal:
 
 
 def review(index: Index, pool: Pool, now: float) -> list[Refusal]:
-    """Refuses what is hopeless for long enough, and has the pool looked at again while anything is without a worker."""
+    """Refuses what is infeasible for long enough; while anything is without a worker, the pool is looked at again."""
     refusals: list[Refusal] = []
     workers = list(pool.fleet.workers.values())
     if not any(view.state is WorkerState.READY and view.offer for view in workers):
@@ -40,14 +40,14 @@ def review(index: Index, pool: Pool, now: float) -> list[Refusal]:
     look_again = False
     for group in list(pool.queue.line):
         if any(able(view, group) and view.state is WorkerState.READY for view in workers):
-            group.hopeless_since = None
+            group.infeasible_since = None
             continue
         look_again = True
         if any(_may_yet(view, group, now) for view in workers):
-            group.hopeless_since = None
-        elif group.hopeless_since is None:
-            group.hopeless_since = now
-        elif now - group.hopeless_since >= GRACE_S:
+            group.infeasible_since = None
+        elif group.infeasible_since is None:
+            group.infeasible_since = now
+        elif now - group.infeasible_since >= GRACE_S:
             _refuse(index, group, _error(group, workers), refusals)
     if len(refusals) >= AT_ONCE:
         index.review_later(pool, now)

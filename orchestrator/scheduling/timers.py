@@ -1,4 +1,4 @@
-"""Agenda: what is to happen when time has passed and nothing else has happened."""
+"""Timers: what is to happen when time has passed and nothing else has happened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Agenda:
+class Timers:
     """Actions by time, in order; equal times in order of entry."""
 
     def __init__(self) -> None:

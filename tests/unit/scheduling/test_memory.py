@@ -10,8 +10,8 @@ from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency, WorkerState
 from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.memory import Memory
 from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, PRIOR_BYTES, RAM_BYTES_S, ModelFile, ModelFiles
-from orchestrator.scheduling.residence import Residence
 from tests.unit.scheduling.builders import GB, checkpoint, entry, offer, one, run_id, worker
 
 
@@ -22,49 +22,49 @@ def file(name: str, size: int) -> ModelFile:
 
 
 def test_what_is_used_last_stays_and_the_rest_sinks_to_ram_and_then_to_nothing() -> None:
-    residence = Residence(int(11 * GB / 0.9), int(8 * GB / 0.7))
+    memory = Memory(int(11 * GB / 0.9), int(8 * GB / 0.7))
     a, b, c, d = (file(name, 5 * GB) for name in "abcd")
-    residence.use([a])
-    residence.use([b])
-    residence.use([a])
-    residence.use([c])
-    assert (list(residence.vram), list(residence.ram)) == ([a, c], [b])
-    residence.use([d])
-    assert (list(residence.vram), list(residence.ram)) == ([c, d], [a])
-    residence.use([a])
-    assert (list(residence.vram), list(residence.ram)) == ([d, a], [c])
+    memory.use([a])
+    memory.use([b])
+    memory.use([a])
+    memory.use([c])
+    assert (list(memory.vram), list(memory.ram)) == ([a, c], [b])
+    memory.use([d])
+    assert (list(memory.vram), list(memory.ram)) == ([c, d], [a])
+    memory.use([a])
+    assert (list(memory.vram), list(memory.ram)) == ([d, a], [c])
 
 
 def test_a_set_that_is_too_large_is_held_all_the_same() -> None:
-    residence = Residence(GB, GB)
+    memory = Memory(GB, GB)
     large = file("large", 50 * GB)
-    residence.use([large])
-    assert list(residence.vram) == [large]
+    memory.use([large])
+    assert list(memory.vram) == [large]
 
 
 @given(st.lists(st.lists(st.integers(0, 7), min_size=1, max_size=3, unique=True), max_size=30))
 def test_tiers_are_disjoint_within_bounds_and_hold_what_was_used_last(uses: list[list[int]]) -> None:
     files = [file(str(n), (n + 1) * GB) for n in range(8)]
-    residence = Residence(int(12 * GB / 0.9), int(20 * GB / 0.7))
+    memory = Memory(int(12 * GB / 0.9), int(20 * GB / 0.7))
     for use in uses:
         wanted = [files[n] for n in use]
-        predicted = residence.pushed_out_by(wanted)
-        before = set(residence.vram)
-        residence.use(wanted)
-        assert set(wanted) <= residence.vram.keys()
-        assert before - residence.vram.keys() == set(predicted)
-        assert not residence.vram.keys() & residence.ram.keys()
-        assert sum(held.bytes for held in residence.vram) <= max(residence.vram_bytes, sum(f.bytes for f in wanted))
-        assert sum(held.bytes for held in residence.ram) <= residence.ram_bytes
+        predicted = memory.pushed_out_by(wanted)
+        before = set(memory.vram)
+        memory.use(wanted)
+        assert set(wanted) <= memory.vram.keys()
+        assert before - memory.vram.keys() == set(predicted)
+        assert not memory.vram.keys() & memory.ram.keys()
+        assert sum(held.bytes for held in memory.vram) <= max(memory.vram_bytes, sum(f.bytes for f in wanted))
+        assert sum(held.bytes for held in memory.ram) <= memory.ram_bytes
 
 
 def test_loading_costs_by_bytes_and_by_tier() -> None:
     view = WorkerView(worker("w").info)
     vram, ram, disk = file("vram", 6 * GB), file("ram", 6 * GB), file("disk", 6 * GB)
-    view.residence.report([vram], [ram])
-    assert view.residence.load_s([vram]) == 0
-    assert view.residence.load_s([ram]) == pytest.approx(FIXED_S + 6 * GB / RAM_BYTES_S)
-    assert view.residence.load_s([vram, ram, disk]) == pytest.approx(
+    view.memory.report([vram], [ram])
+    assert view.memory.load_s([vram]) == 0
+    assert view.memory.load_s([ram]) == pytest.approx(FIXED_S + 6 * GB / RAM_BYTES_S)
+    assert view.memory.load_s([vram, ram, disk]) == pytest.approx(
         2 * FIXED_S + 6 * GB / RAM_BYTES_S + 6 * GB / DISK_BYTES_S
     )
 
@@ -84,10 +84,10 @@ def test_a_report_replaces_what_was_thought_but_for_what_the_assigned_runs_will_
     assert one(index).worker == "w"
     index.worker(worker("w", vram=("b",)), None, 1.0)  # read again before the run has loaded anything
     view = index.pools["default"].fleet.workers["w"]
-    assert [held.path for held in view.residence.vram] == ["checkpoints/a"]
-    assert [held.path for held in view.residence.ram] == ["checkpoints/b"]
+    assert [held.path for held in view.memory.vram] == ["checkpoints/a"]
+    assert [held.path for held in view.memory.ram] == ["checkpoints/b"]
     index.ended(run_id(1), Residency((checkpoint("a"),)), 9.0)
-    assert [held.path for held in view.residence.files()] == ["checkpoints/a"]
+    assert [held.path for held in view.memory.files()] == ["checkpoints/a"]
 
 
 @pytest.mark.parametrize("last", [WorkerState.DOWN, WorkerState.STARTING, WorkerState.RECYCLING])
@@ -95,7 +95,7 @@ def test_a_worker_that_does_not_answer_holds_nothing(last: WorkerState) -> None:
     index = Index()
     for state in (WorkerState.READY, last):
         index.worker(worker("w", state=state, vram=("a",), ram=("b",)), offer("a", "b"), 0.0)
-    assert not index.pools["default"].fleet.workers["w"].residence.files()
+    assert not index.pools["default"].fleet.workers["w"].memory.files()
     index.queued(entry(1, "a"), 0.0)
     (group,) = index.pools["default"].queue.line
     assert not index.pools["default"].fleet.holders.of(group.files[0])
