@@ -21,6 +21,9 @@ from orchestrator.simulator.comfyui.queue import Item
 from orchestrator.simulator.comfyui.run import DeviceError, Machine
 from orchestrator.simulator.comfyui.sockets import Sockets
 
+ON_DEVICE = frozenset({"ImageBlur", "ImageSharpen", "Canny"})
+"""Nodes without a model that compute on the device all the same; those with one use it as they place its weights."""
+
 OUT_OF_MEMORY_TIPS = (
     "This error means you ran out of memory on your GPU.\n\n"
     "TIPS: If the workflow worked before you might have accidentally set the batch_size to a large number."
@@ -59,6 +62,8 @@ class Breakage:
             raise OutOfMemoryError("Allocation on device ")
         if strike(Kind.DEVICE_ERROR):
             self._faults.device_broken = True
+            raise DeviceError
+        if self._faults.device_broken and node_class.name in ON_DEVICE:
             raise DeviceError
         if node_class.is_output and strike(Kind.DISK_FULL):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -105,6 +105,8 @@ class SimConfig:
     """ComfyUI's --max-upload-size: of one body."""
     collect_seconds: float = 0.0
     """The garbage collection after a prompt, while which ComfyUI's executing thread listens to nobody."""
+    node_pack: bool = False
+    """The fleet's own is installed: /fleet/residency tells what is in memory."""
     faults: tuple[Fault, ...] = ()
     """How it fails, from its start on."""
 

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     FORGET_HISTORY = "forget_history"  # its history entry is gone at once
 
     # An occasion is a request.
+    LOSE_ANSWER = "lose_answer"  # a prompt is taken, and the connection breaks before that is said
     SLOW_OBJECT_INFO = "slow_object_info"  # nothing at all is answered for `seconds`
     RENAME_UPLOADS = "rename_uploads"  # a file that is uploaded gets another name, whatever `overwrite` says
 

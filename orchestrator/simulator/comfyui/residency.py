@@ -6,7 +6,7 @@ Every load is counted, so that a test can say how often a fleet moved which mode
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from orchestrator.simulator.comfyui.config import SimConfig
@@ -77,12 +77,22 @@ class Residency:
         self._vram.clear()
 
     @property
+    def placed(self) -> Sequence[Weights]:
+        """What is in VRAM, least recently used first."""
+        return list(self._vram.values())
+
+    @property
+    def read_files(self) -> Sequence[tuple[str, int]]:
+        """File and size of what is in RAM, least recently used first."""
+        return list(self._ram.values())
+
+    @property
     def vram_used(self) -> int:
-        return min(sum(part.size for part in list(self._vram.values())), self._config.vram_bytes)
+        return min(sum(part.size for part in self.placed), self._config.vram_bytes)
 
     @property
     def ram_used(self) -> int:
-        return min(sum(size for _, size in list(self._ram.values())), self._config.ram_bytes)
+        return min(sum(size for _, size in self.read_files), self._config.ram_bytes)
 
     def snapshot(self) -> dict[str, Any]:
         """Loads and resident files, least recently used first."""
@@ -91,8 +101,8 @@ class Residency:
                 file: {"disk": self.disk_loads[file], "vram": self.vram_loads[file]}
                 for file in sorted({*self.disk_loads, *self.vram_loads})
             },
-            "vram": list(dict.fromkeys(part.file for part in list(self._vram.values()))),
-            "ram": list(dict.fromkeys(file for file, _ in list(self._ram.values()))),
+            "vram": list(dict.fromkeys(part.file for part in self.placed)),
+            "ram": list(dict.fromkeys(file for file, _ in self.read_files)),
         }
 
     def _hold(self, load: int, file: str, size: int) -> None:

@@ -21,7 +21,7 @@ from orchestrator.simulator.comfyui.messages import Message
 from orchestrator.simulator.comfyui.nodes import NodeClasses
 from orchestrator.simulator.comfyui.queue import PromptQueue
 from orchestrator.simulator.comfyui.residency import Residency
-from orchestrator.simulator.comfyui.routes import catalog, control, faults, files, jobs
+from orchestrator.simulator.comfyui.routes import catalog, control, faults, files, jobs, pack
 from orchestrator.simulator.comfyui.routes.context import Sim
 from orchestrator.simulator.comfyui.run import Interrupt, Machine
 from orchestrator.simulator.comfyui.sockets import Sockets
@@ -97,6 +97,11 @@ class RunningSim:
         """Have it fail no more."""
         self._sim.heal()
 
+    @property
+    def faults(self) -> Faults:
+        """How it fails."""
+        return self._sim.machine.faults
+
     async def stop(self) -> None:
         """End at once: what executes is abandoned, sockets are closed."""
         self._sim.machine.stop.set()
@@ -142,4 +147,6 @@ def _application(sim: Sim) -> web.Application:
     app.add_routes([*(web.route(route.method, f"/api{route.path}", route.handler) for route in routes), *routes])
     if sim.machine.config.profile.jobs_api:
         app.add_routes(jobs.routes(sim))
+    if sim.machine.config.node_pack:
+        app.add_routes(pack.routes(sim))
     return app

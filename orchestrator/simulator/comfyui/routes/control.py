@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from orchestrator.simulator.comfyui.faults import Kind
 from orchestrator.simulator.comfyui.messages import Message
 from orchestrator.simulator.comfyui.queue import Item
 from orchestrator.simulator.comfyui.routes.context import Sim
@@ -68,6 +69,9 @@ class Control:
         if self._profile.reads_extra_data:
             extra_data["create_time"] = int(time.time() * 1000)
         self._queue.put(Item(number, prompt_id, prompt, extra_data, verdict.outputs, sensitive))
+        if self._sim.machine.faults.strike(Kind.LOSE_ANSWER, prompt_id=prompt_id, prompt=prompt):
+            assert request.transport is not None
+            request.transport.abort()
         return web.json_response({"prompt_id": prompt_id, "number": number, "node_errors": verdict.node_errors})
 
     def _number(self, body: dict[str, Any]) -> float:
