@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
 from prometheus_client import REGISTRY
 
 from orchestrator.api.app import create_app
+from orchestrator.api.server import BACKLOG, serving
 from orchestrator.api.services import Services
 from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.dispatcher import Dispatcher
@@ -43,8 +43,6 @@ from orchestrator.worker.agent import Agent
 log = logging.getLogger(__name__)
 
 DRAIN_S = 60.0  # what executes longer is left to ComfyUI, and taken up again by the next start
-CLOSE_CONNECTIONS_S = 5.0
-BACKLOG = 1024
 
 Announce = Callable[[str], None]
 
@@ -149,7 +147,7 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY))
     reaper = Reaper(store, storage, leadership, settings.leases, settings.retention)
     app = create_app(services, settings.limits)
-    async with _serving(app, listener), _running(events.run(), leadership.run(), dispatcher.run(), reaper.run()):
+    async with serving(app, listener), _running(events.run(), leadership.run(), dispatcher.run(), reaper.run()):
         yield _base_url(listener)
 
 
@@ -167,17 +165,6 @@ async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
                 await agent.drain()
         except TimeoutError:
             log.warning("not drained in %.0f s (something executes, or Redis is away): the next start goes on", DRAIN_S)
-
-
-@asynccontextmanager
-async def _serving(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_CONNECTIONS_S)
-    await runner.setup()
-    try:
-        await web.SockSite(runner, listener, backlog=BACKLOG).start()
-        yield
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

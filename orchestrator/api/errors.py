@@ -28,6 +28,7 @@ STATUS: Mapping[str, int] = {
     "invalid_multipart": 400,
     "invalid_request": 400,
     "json_too_deep": 400,
+    "malformed_request": 400,
     "nul_character": 400,
     "unreadable_body": 400,
     "no_such_route": 404,
@@ -39,7 +40,9 @@ STATUS: Mapping[str, int] = {
     "worker_state": 409,
     "workflow_not_found": 404,
     "method_not_allowed": 405,
+    "body_too_slow": 408,
     "body_too_large": 413,
+    "unsupported_encoding": 415,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
     "idempotency_key_reuse": 422,
@@ -103,6 +106,7 @@ def refusal(error: FleetError) -> web.Response:
 async def refuse_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns whatever a handler raises into the answer that tells it."""
     try:
+        _refuse_packed(request)
         return await handler(request)
     except FleetError as error:
         if status_of(error) != 500:
@@ -118,6 +122,14 @@ async def refuse_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         raise
     except Exception:  # noqa: BLE001 - the edge: the caller gets an answer, the log gets the story
         return _unexpected(request)
+
+
+def _refuse_packed(request: web.Request) -> None:
+    """A compressed body may be a bomb, and nobody needs one."""
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        message = f"send the body as it is, without Content-Encoding {encoding[:80]}"
+        raise InvalidRequest("unsupported_encoding", message)
 
 
 def _unexpected(request: web.Request) -> web.Response:

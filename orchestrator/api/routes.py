@@ -6,6 +6,7 @@ enforced.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from orchestrator.controller import strict_json
 from orchestrator.controller.requests import Request, conform
 from orchestrator.errors import InvalidRequest, NotFound
 
+BODY_S = 60.0
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _BRACKETED = re.compile(r"([a-z_]+)\[(.*)\]")
 
@@ -82,7 +84,18 @@ async def _json(request: web.Request) -> Any:
         raise InvalidRequest(
             "unsupported_media_type", f"send JSON with Content-Type: application/json, not {request.content_type[:100]}"
         )
-    return strict_json.loads(await request.read())
+    if (request.content_length or 0) > request.client_max_size:  # before a byte of it is waited for
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length or 0)
+    try:
+        async with asyncio.timeout(BODY_S):
+            return strict_json.loads(await request.read())
+    except TimeoutError:
+        raise body_too_slow(BODY_S) from None
+
+
+def body_too_slow(seconds: float) -> InvalidRequest:
+    """For a caller who begins to send and does not go on."""
+    return InvalidRequest("body_too_slow", f"the body did not come within {seconds:.0f} s: send it in one go")
 
 
 def _nested(query: MultiMapping[str]) -> dict[str, Any]:

@@ -59,13 +59,12 @@ class EmbeddedRedis:
         """Starts it again whenever it has died, until cancelled."""
         while True:
             await asyncio.sleep(WATCH_S)
-            if self._lives():
-                continue
-            log.error("the embedded redis-server has died; it is started again (log: %s)", self._log)
             try:
-                await self._run()
-            except Busy as error:
-                log.error("%s", error.message)
+                if not self._lives():
+                    log.error("the embedded redis-server has died; it is started again (log: %s)", self._log)
+                    await self._run()
+            except (Busy, OSError) as error:
+                log.error("the embedded redis-server cannot be looked after: %s", error)
                 await asyncio.sleep(RESTART_S)
 
     async def stop(self) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from blake3 import blake3
 
 from orchestrator.api.errors import answer
 from orchestrator.api.files import FILE_ANSWERS, RANGE_HEADER, StoredFile, send
-from orchestrator.api.routes import Answer, Route, id_of
+from orchestrator.api.routes import Answer, Route, body_too_slow, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.views.assets import AssetView, asset_view
 from orchestrator.delivery.keys import asset_key
@@ -23,8 +22,11 @@ from orchestrator.delivery.media import HEAD_BYTES, Media, inspect, verify_image
 from orchestrator.domain.asset import Asset, MediaType, asset_id
 from orchestrator.errors import Busy, InvalidRequest
 
+T = TypeVar("T")
+
 FIELD = "file"
 CHUNK_BYTES = 1 << 18
+STEP_S = 60.0  # for the next CHUNK_BYTES to come
 VERIFIED_AT_ONCE = 2  # a decoded picture may take hundreds of megabytes
 _ENVELOPE_BYTES = 64 << 10  # what multipart may add to a file
 _NAME_LENGTH = 255
@@ -65,11 +67,10 @@ class AssetRoutes:
         envelope, part = await _opened(request)
         name = _tame(part.filename)
         with await asyncio.to_thread(tempfile.TemporaryFile) as spool:
-            with _readable():
-                size, digest = await self._take(part, spool)
-                await envelope.next()  # fails unless the file ended with its boundary
-                if part.headers.get("Content-Length", str(size)) != str(size):
-                    raise ValueError("the file is shorter than its Content-Length")
+            size, digest = await self._take(part, spool)
+            await _received(envelope.next())  # fails unless the file ended with its boundary
+            if part.headers.get("Content-Length", str(size)) != str(size):
+                raise InvalidRequest("invalid_multipart", "the file is shorter than the Content-Length of its part")
             media = await self._verified(spool, name, part.headers.get("Content-Type", ""))
             key = asset_key(digest)
             stored = await self._storage.put(key, _chunks(spool), media.content_type)
@@ -90,7 +91,7 @@ class AssetRoutes:
         """The upload into the spool; answers its bytes and its BLAKE3."""
         hasher = blake3()
         size = 0
-        while chunk := await part.read_chunk(CHUNK_BYTES):
+        while chunk := await _received(part.read_chunk(CHUNK_BYTES)):
             size += len(chunk)
             if size > self._max_bytes:
                 raise self._too_large()
@@ -121,9 +122,8 @@ async def _opened(request: web.Request) -> tuple[MultipartReader, BodyPartReader
         raise InvalidRequest(
             "unsupported_media_type", f"send multipart/form-data with the file as {FIELD!r}: curl -F {FIELD}=@PATH"
         )
-    with _readable():
-        envelope = await request.multipart()
-        part = await envelope.next()
+    envelope = await _received(request.multipart())
+    part = await _received(envelope.next())
     if not isinstance(part, BodyPartReader) or part.name != FIELD:
         raise InvalidRequest(
             "invalid_multipart", f"the first part must be the file, named {FIELD!r}: curl -F {FIELD}=@PATH"
@@ -131,11 +131,13 @@ async def _opened(request: web.Request) -> tuple[MultipartReader, BodyPartReader
     return envelope, part
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """What aiohttp makes of a broken envelope, as the caller's mistake that it is."""
+async def _received(step: Awaitable[T]) -> T:
+    """What comes next of the envelope; what aiohttp makes of a broken one is told as the caller's mistake."""
     try:
-        yield
+        async with asyncio.timeout(STEP_S):
+            return await step
+    except TimeoutError:
+        raise body_too_slow(STEP_S) from None
     except (ValueError, AssertionError) as error:
         raise InvalidRequest("invalid_multipart", f"the multipart body is broken: {error}") from None
 
