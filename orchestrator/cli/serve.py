@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from orchestrator.cli.errors import complain
 from orchestrator.cli.options import Config, config_path
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import AttachedWorker, Settings, load
+
+OPEN_FILES = 65_536
 
 Simulate = Annotated[int, typer.Option("--simulate", min=0, metavar="N", help="Also start N simulated ComfyUIs.")]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Listen there instead; 0 picks a free one.")]
@@ -107,6 +110,7 @@ def _shared(settings: Settings, role: str) -> Settings:
 
 def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _allow_many_connections()
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -128,3 +132,11 @@ def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         asyncio.run(main())
     except asyncio.CancelledError:
         raise typer.Exit(130) from None
+
+
+def _allow_many_connections() -> None:
+    """A thousand watchers are a thousand open files, and many systems begin with no more than that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -164,3 +165,20 @@ async def test_simulated_comfyuis_end_with_the_up_that_started_them(node: Node) 
     await until(gone, "the simulated ComfyUI to end")
     async with node.redis() as redis:
         await redis.shutdown(nosave=True)
+
+
+async def test_many_may_watch_where_the_system_begins_with_few_open_files(node: Node, sim_process) -> None:
+    comfyui = await sim_process(step_seconds=0.05)
+    node.configure(workers=[{"url": comfyui.url}])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))  # which the child inherits
+    try:
+        up = await node.up()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    job_id = await submit(up.fleet, seed=1, steps=40)
+
+    async def watched() -> str:
+        return [data["status"] async for kind, data in up.fleet.events(job_id) if kind == "status"][-1]
+
+    assert set(await asyncio.gather(*(watched() for _ in range(300)))) == {"succeeded"}
