@@ -272,3 +272,19 @@ def test_a_broken_pipe_is_no_traceback(fleet: str) -> None:
     ended = subprocess.run(["bash", "-c", shell], capture_output=True, env=env, check=True, cwd=ROOT)
     assert ended.stderr == b""
     assert len(ended.stdout.splitlines()) == 1
+
+
+def test_the_demo_leaves_its_pictures_and_nothing_else(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-m", "orchestrator", "demo"],
+        cwd=tmp_path, env=environment, capture_output=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr.decode()
+    pictures = sorted((tmp_path / "demo-output").iterdir(), key=lambda path: path.name)
+    assert [picture.name.partition("-")[0] for picture in pictures] == [*"12345678"]
+    for picture in pictures:
+        assert picture.name in ran.stdout.decode()
+        with Image.open(picture) as image:
+            image.load()
+    assert not list((tmp_path / "data").iterdir())
