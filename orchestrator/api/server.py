@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -39,7 +40,11 @@ async def serving(app: web.Application, listener: socket.socket) -> AsyncIterato
         assert manager is not None
         loop = asyncio.get_running_loop()
 
-        def connection() -> Connection:
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4  # the rest is for Redis, storage and workers
+
+        def connection() -> asyncio.Protocol:
+            if len(manager.connections) >= most:
+                return TurnedAway()
             return Connection(manager, loop=loop, **_OPTIONS)
 
         server = await loop.create_server(connection, sock=listener, backlog=BACKLOG)
@@ -49,6 +54,15 @@ async def serving(app: web.Application, listener: socket.socket) -> AsyncIterato
             server.close()  # takes nobody new; those who are here are the runner's to close
     finally:
         await runner.cleanup()
+
+
+class TurnedAway(asyncio.Protocol):
+    """A caller too many. (To run out of files would be worse: asyncio logs every one that it then cannot accept, again
+    and again, and nothing else can be opened either.)"""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 class Connection(web.RequestHandler):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import resource
 import socket
 from collections.abc import AsyncIterator
 
@@ -117,3 +118,21 @@ async def test_headers_that_do_not_come_are_not_waited_for(
             port = listener.getsockname()[1]
             assert await say(port) == (0, "")
             assert await say(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ") == (0, "")
+
+
+async def test_callers_beyond_the_open_files_are_turned_away(
+    services: Services, limits: LimitSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (20, 20))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with serving(create_app(services, limits), listener):
+            port = listener.getsockname()[1]
+            here = [await asyncio.open_connection("127.0.0.1", port) for _ in range(15)]
+            assert await say(port, b"nonsense\r\n\r\n") == (0, "")
+            here[0][1].close()
+            async with asyncio.timeout(5):
+                while await say(port, b"nonsense\r\n\r\n") != (400, "malformed_request"):
+                    await asyncio.sleep(0.01)
+            for _, writer in here:
+                writer.close()
+    assert not caplog.records
