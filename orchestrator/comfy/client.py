@@ -276,8 +276,21 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 
 def _decode(body: bytes) -> Any:
-    """JSON as Python's own json writes it: ComfyUI may send NaN, which orjson rightly refuses."""
+    """JSON as ComfyUI writes it: custom nodes put NaN, halves of surrogate pairs and huge integers into it. Those end
+    here, as neither the store nor a client of ours could take them."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return json.loads(body)
+        return _plain(json.loads(body, parse_constant=lambda _: None))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, int) and value.bit_length() > 63:
+        return float(value) if value.bit_length() < 1024 else None
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return value

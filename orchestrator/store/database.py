@@ -54,6 +54,7 @@ class Database:
         self.keys = keys
         self._url = url
         self._redis = self.client()
+        self._encode = self._redis.get_encoder().encode
         self._sources = {
             file.name.removesuffix(".lua"): preamble + file.read_text()
             for file in resources.files("orchestrator.store").joinpath("lua").iterdir()
@@ -119,7 +120,8 @@ class Database:
 
     def _send(self, command: tuple[Any, ...]) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, future))
+        # Encoded here, so that what cannot be fails its own caller, and not all with whom it would have travelled.
+        self._waiting.append((tuple(map(self._encode, command)), future))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush(), name="store-flush")
         return future

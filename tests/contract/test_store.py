@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from hashlib import sha1
 
 import pytest
+from redis.exceptions import DataError
 
 from orchestrator.domain.asset import Asset, MediaType, Output, asset_id
 from orchestrator.domain.event import Event, EventType
@@ -21,6 +22,7 @@ from orchestrator.errors import Busy, Conflict, IllegalTransition, InvalidReques
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store.port import (
     Assignment,
+    Counts,
     FeedItem,
     FeedKind,
     Idempotency,
@@ -492,6 +494,16 @@ async def test_mail_reaches_the_agent_of_the_worker(store: RedisStore) -> None:
         await reader
     # What was sent before the reader was there, a heartbeat tells.
     assert got[-2:] == [Mail(MailKind.FREE, "w1"), Mail(MailKind.CANCEL, "w1", key.run_id)]
+
+
+async def test_a_command_that_cannot_be_sent_harms_no_other(store: RedisStore) -> None:
+    async with asyncio.timeout(5):
+        bad, none, good = await asyncio.gather(
+            store._db.fetch(("GET", "\udcff")), store._db.fetch(("GET", None)), store.counts(), return_exceptions=True
+        )
+    assert isinstance(bad, UnicodeEncodeError)
+    assert isinstance(none, DataError)
+    assert isinstance(good, Counts)
 
 
 async def test_an_illegal_transition_is_a_bug_that_tells_its_story(store: RedisStore) -> None:

@@ -172,6 +172,23 @@ async def test_versions_that_tell_no_sizes_and_no_limit(serve: Serve) -> None:
 # --- what goes wrong ---
 
 
+async def test_what_no_json_may_hold_ends_here(serve: Serve) -> None:
+    """A node's error quotes a file name that is not Unicode, and numbers of any size."""
+    error = (
+        r"""{"node_id": "1", "exception_message": "no file caf\udce9.png", "traceback": [], "current": [NaN, 1e999, 9"""
+    )
+    error += "0" * 400 + "]}"
+    status = f'{{"status_str": "error", "messages": [["execution_error", {error}]]}}'
+
+    async def failed(request: web.Request) -> web.Response:
+        return web.Response(body=f'{{"x": {{"status": {status}, "outputs": {{}}}}}}'.encode())
+
+    async with ComfyClient(await serve(failed)) as client:
+        entry = await client.history("x")
+    assert entry is not None and entry.failure is not None
+    assert entry.failure.message == "no file caf?.png"
+
+
 async def test_nobody_there() -> None:
     async with ComfyClient("http://127.0.0.1:9") as client:
         with pytest.raises(WorkerFault, match="is ComfyUI running there") as refused:
