@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 from prometheus_client import REGISTRY
 
+import orchestrator
 from orchestrator.api.app import create_app
 from orchestrator.api.server import BACKLOG, serving
 from orchestrator.api.services import Services
@@ -33,16 +35,27 @@ from orchestrator.controller.reaper import Reaper
 from orchestrator.controller.registry import Registry
 from orchestrator.delivery.local import LocalStorage
 from orchestrator.delivery.storage import Storage
-from orchestrator.domain.worker import WorkerInfo
+from orchestrator.domain.worker import WorkerInfo, WorkerKind
 from orchestrator.errors import InvalidRequest
-from orchestrator.settings import AttachedWorker, Settings
+from orchestrator.graph.parse import parse
+from orchestrator.graph.shape import Graph
+from orchestrator.graph.stage import asset_ids
+from orchestrator.settings import Settings
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
 from orchestrator.worker.agent import Agent
+from orchestrator.worker.host import AttachedHost, Host
+from orchestrator.worker.supervisor.home import Home
+from orchestrator.worker.supervisor.host import Demands, SupervisedHost
+from orchestrator.worker.supervisor.installation import Device, Installation
+from orchestrator.worker.supervisor.wear import GB, Limits
+from orchestrator.worker_settings import AttachedWorker, RecycleSettings, SupervisedWorker
 
 log = logging.getLogger(__name__)
 
 DRAIN_S = 60.0  # what executes longer is left to ComfyUI, and taken up again by the next start
+
+NODE_PACK = Path(orchestrator.__file__).parent.parent / "comfy_nodes"  # beside us in a checkout
 
 Announce = Callable[[str], None]
 
@@ -154,10 +167,10 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
 @asynccontextmanager
 async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
     name = _process_name()
-    workers = [_info(worker, name, settings.gpu_rates) for worker in settings.workers]
-    if not workers:
+    hosts = list(_hosts(settings, name))
+    if not hosts:
         log.warning("no workers: jobs wait until an agent brings some; see `workers:` of fleet.yaml")
-    agent = Agent(name, shared.store, shared.storage, workers, settings.leases)
+    agent = Agent(name, shared.store, shared.storage, hosts, settings.leases, settings.watchdog)
     async with _running(agent.run()):
         yield
         try:
@@ -186,9 +199,51 @@ async def _load_workflows(settings: Settings, registry: Registry) -> None:
     log.info("%d workflows from %s", len(loaded.workflows), settings.workflows)
 
 
-def _info(worker: AttachedWorker, agent: str, rates: dict[str, float]) -> WorkerInfo:
-    rate = rates.get(worker.gpu) if worker.gpu else None
-    return WorkerInfo(worker.worker_id, worker.url, worker.pool, agent, gpu=worker.gpu, rate=rate)
+def _hosts(settings: Settings, agent: str) -> Iterator[Host]:
+    """Raises InvalidRequest for what cannot be started, or is another comfyfleet's already."""
+    for entry in settings.workers:
+        rate = settings.gpu_rates.get(entry.gpu) if entry.gpu else None
+        if isinstance(entry, AttachedWorker):
+            yield AttachedHost(WorkerInfo(entry.worker_id, entry.url, entry.pool, agent, gpu=entry.gpu, rate=rate))
+            continue
+        warmup = read_warmup(entry.warmup) if entry.warmup else None
+        demands = Demands(entry.required_classes, warmup, _limits(entry.recycle))
+        for worker_id, device in zip(entry.worker_ids, entry.devices, strict=True):
+            info = WorkerInfo(worker_id, "", entry.pool, agent, WorkerKind.SUPERVISED, entry.gpu, rate)
+            home = _home(settings, entry, worker_id)
+            yield SupervisedHost(info, installed(entry, device), home, demands, settings.supervision)
+
+
+def installed(entry: SupervisedWorker, device: Device) -> Installation:
+    """The ComfyUI of an entry, for one of its devices. Raises InvalidRequest where there is none."""
+    pack = NODE_PACK if NODE_PACK.is_dir() else None
+    return Installation.find(
+        entry.comfyui, entry.python, device, args=entry.args, keep_metadata=entry.keep_metadata, pack=pack
+    )
+
+
+def read_warmup(path: Path) -> Graph:
+    """Raises InvalidRequest for what is not a graph that needs no files."""
+    try:
+        graph = parse(orjson.loads(path.read_bytes()))
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise InvalidRequest("config_invalid", f"warmup: {path} cannot be read: {error}") from error
+    except InvalidRequest as error:
+        raise InvalidRequest("config_invalid", f"warmup: {path} is no graph in API format: {error.message}") from error
+    if asset_ids(graph):
+        raise InvalidRequest("config_invalid", f"warmup: {path} wants uploaded files: use nodes that make their own")
+    return graph
+
+
+def _home(settings: Settings, entry: SupervisedWorker, worker_id: str) -> Home:
+    folder = settings.data_dir / "workers" / worker_id
+    home = Home(folder, (entry.logs or folder) / f"{worker_id}.log")
+    home.claim()
+    return home
+
+
+def _limits(recycle: RecycleSettings) -> Limits:
+    return Limits(None if recycle.rss_gb is None else recycle.rss_gb * GB, recycle.runs, recycle.age_s)
 
 
 def _process_name() -> str:

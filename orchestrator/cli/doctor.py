@@ -20,8 +20,9 @@ from orchestrator.cli.errors import FAILED
 from orchestrator.cli.options import AsJson, Config, config_path
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.errors import FleetError
-from orchestrator.settings import AttachedWorker, Settings, load
+from orchestrator.settings import Settings, load
 from orchestrator.store.embedded import EmbeddedRedis
+from orchestrator.worker_settings import AttachedWorker, SupervisedWorker
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 WHAT_ELSE_MEANS = {
@@ -62,7 +63,12 @@ async def _examine(settings: Settings) -> list[Finding]:
     if not settings.workers:
         words = "none: name your ComfyUIs under `workers:` in fleet.yaml, or try comfyfleet up --simulate 2"
         found.append(Finding("workers", False, words))
-    found += await asyncio.gather(*(_comfyui(worker, settings) for worker in settings.workers))
+    found += await asyncio.gather(
+        *(
+            _comfyui(entry, settings) if isinstance(entry, AttachedWorker) else _installation(entry)
+            for entry in settings.workers
+        )
+    )
     return found
 
 
@@ -153,3 +159,22 @@ async def _comfyui(worker: AttachedWorker, settings: Settings) -> Finding:
     if worker.gpu and worker.gpu not in settings.gpu_rates and settings.gpu_rates:
         return Finding(subject, False, f"{words}; its runs will have no cost: add {worker.gpu} to gpu_rates")
     return Finding(subject, True, words)
+
+
+async def _installation(entry: SupervisedWorker) -> Finding:
+    """It is looked at and not started: an agent may be running it right now."""
+    from orchestrator import build
+
+    subject = f"workers {', '.join(entry.worker_ids)}"
+    try:
+        if entry.warmup:
+            build.read_warmup(entry.warmup)
+        installation = build.installed(entry, entry.devices[0])
+    except FleetError as error:
+        return Finding(subject, False, error.message)
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
+    python = await asyncio.create_subprocess_exec(installation.python, "-c", look)
+    if await python.wait():
+        words = f"{installation.python} has no torch: set `python:` to the Python that has ComfyUI's packages"
+        return Finding(subject, False, words)
+    return Finding(subject, True, f"ComfyUI in {installation.directory}, run by {installation.python}")

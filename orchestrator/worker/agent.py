@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from orchestrator.delivery.storage import Storage
-from orchestrator.domain.worker import WorkerInfo
 from orchestrator.errors import Busy
-from orchestrator.settings import LeaseSettings
+from orchestrator.settings import LeaseSettings, WatchdogSettings
 from orchestrator.worker.bench import AgentStore
 from orchestrator.worker.driver import Driver
+from orchestrator.worker.host import Host
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +26,16 @@ class Agent:
         name: str,
         store: AgentStore,
         storage: Storage,
-        workers: Sequence[WorkerInfo],
+        hosts: Sequence[Host],
         leases: LeaseSettings,
+        watchdog: WatchdogSettings,
     ) -> None:
         self._name = name
         self._store = store
         self._storage = storage
-        self._workers = [replace(worker, agent=name) for worker in workers]
+        self._hosts = hosts
         self._leases = leases
+        self._watchdog = watchdog
         self._drivers: dict[str, Driver] = {}
         self._draining = False
         self._ended = asyncio.Event()
@@ -48,8 +49,8 @@ class Agent:
             async with asyncio.TaskGroup() as group:
                 postman = group.create_task(self._hand_out_mail())
                 async with asyncio.TaskGroup() as drivers:
-                    for worker in self._workers:
-                        drivers.create_task(self._keep(worker))
+                    for host in self._hosts:
+                        drivers.create_task(self._keep(host))
                 postman.cancel()
         finally:
             self._ended.set()
@@ -61,15 +62,17 @@ class Agent:
             driver.drain()
         await self._ended.wait()
 
-    async def _keep(self, worker: WorkerInfo) -> None:
+    async def _keep(self, host: Host) -> None:
         """Drives a worker. A bug must neither take the other workers along nor lose this one."""
         while not self._draining:
-            driver = self._drivers[worker.id] = Driver(worker, self._store, self._storage, self._leases)
+            driver = Driver(host, self._store, self._storage, self._leases, self._watchdog)
+            self._drivers[host.info.id] = driver
             try:
                 await driver.run()
             except Exception:
-                log.exception("the driver of %s crashed; it starts again in %g s", worker.id, RESTART_S)
+                log.exception("the driver of %s crashed; it starts again in %g s", host.info.id, RESTART_S)
                 await asyncio.sleep(RESTART_S)
+        await host.close()
 
     async def _hand_out_mail(self) -> None:
         while True:

@@ -17,10 +17,14 @@ from orchestrator.graph.catalog import Catalog
 from orchestrator.store.port import RunStore
 from orchestrator.worker.collector import Collector
 from orchestrator.worker.emptying import empty
+from orchestrator.worker.outcome import Done, Lost, Outcome
 from orchestrator.worker.residency import InferredResidency
 from orchestrator.worker.staging import Stager
+from orchestrator.worker.vigil import Budgets
 
 log = logging.getLogger(__name__)
+
+OUT_OF_MEMORY_MAX = 3  # runs in a row, each with nothing else in memory, after which a fresh process is tried
 
 
 class AgentStore(RunStore, Protocol):
@@ -32,7 +36,9 @@ class AgentStore(RunStore, Protocol):
 class End(StrEnum):
     """Why a worker is not ours any more, or not the same."""
 
-    GONE = "gone"  # its ComfyUI does not answer, or hangs
+    GONE = "gone"  # its ComfyUI does not answer
+    SICK = "sick"  # its ComfyUI answers, and is of no use: it hangs, or its device is broken
+    WORN = "worn"  # its ComfyUI works, and is to be replaced; what it executed is done
     CHANGED = "changed"  # its ComfyUI may be another one
     SUPERSEDED = "superseded"  # the store gave the worker up, or to another agent
     DRAINED = "drained"
@@ -41,7 +47,8 @@ class End(StrEnum):
 @dataclass(slots=True)
 class Bench:
     """`client_id` is that of the open websocket, if there is one. `doubted` is set when ComfyUI should be looked at,
-    `finished` holds the runs that its history need not keep, and `end` is told why all this is over, in words."""
+    `finished` holds the runs that its history need not keep, `end` is told why all this is over, in words, and
+    `complain` why its ComfyUI would better be replaced."""
 
     info: WorkerInfo
     store: AgentStore
@@ -52,13 +59,32 @@ class Bench:
     residency: InferredResidency
     doubted: asyncio.Event
     end: Callable[[End, str], None]
+    complain: Callable[[str], None]
+    budgets: Budgets
     posting: asyncio.Lock = field(default_factory=asyncio.Lock)  # held by whoever posts, or needs that nobody does
     client_id: str | None = None
     finished: list[str] = field(default_factory=list[str])
+    out_of_memory: int = 0  # runs in a row
 
     def doubt(self) -> None:
         """ComfyUI did not do its part: look at it right away."""
         self.doubted.set()
+
+    def learn(self, outcome: Outcome) -> None:
+        """What the end of a run says of its worker."""
+        match outcome:
+            case Lost(error=error) if error.code == "device_fault":
+                self.end(End.SICK, error.message)
+            case Lost(error=error, stale=True):
+                self.end(End.CHANGED, f"it has to be looked at anew: {error.message}")
+            case Lost(error=error) if error.code == "out_of_memory":
+                self.out_of_memory += 1
+                if self.out_of_memory == OUT_OF_MEMORY_MAX:
+                    self.complain(f"{OUT_OF_MEMORY_MAX} runs in a row were out of memory: {error.message}")
+            case Done():
+                self.out_of_memory = 0
+            case _:
+                pass
 
     async def erase_finished(self) -> None:
         """Takes what is over out of ComfyUI's history, in one request."""

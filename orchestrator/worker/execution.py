@@ -64,8 +64,7 @@ class Execution:
             outcome = Dropped()
         if isinstance(outcome, Done) or await self._is_over():
             self._bench.finished.append(self.run_id)
-        if isinstance(outcome, Lost) and outcome.stale:
-            self._bench.end(End.CHANGED, f"it has to be looked at anew: {outcome.error.message}")
+        self._bench.learn(outcome)
 
     async def _claim(self) -> Order | None:
         """The order, if it is still for us."""
@@ -204,7 +203,7 @@ class Execution:
             case Stop.DROP:
                 return Dropped()
             case Stop.RETURN:
-                return Lost(JobError("returned", "the agent of its worker was stopped"), free=True)
+                return Lost(JobError("returned", self.leash.note), free=True)
             case Stop.LOSE:
                 error = JobError("worker_lost", f"its worker went away: {self.leash.note}")
                 return Lost(error, free=not self.prompt.posted)

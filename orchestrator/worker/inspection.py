@@ -38,9 +38,10 @@ async def inspect(client: ComfyClient, info: WorkerInfo) -> Inspection:
     upload_limit = await client.upload_limit()
     sizes = await client.model_sizes()
     object_info = await client.object_info()
-    catalog = await asyncio.to_thread(_parse, object_info, info.url)
+    catalog = await asyncio.to_thread(_parse, object_info, client.url)
     seen = replace(
         info,
+        url=client.url,
         comfyui_version=stats.version,
         device=stats.device,
         vram_bytes=stats.vram_bytes,

@@ -20,6 +20,7 @@ from orchestrator.store.port import Graph
 from orchestrator.worker.bench import Bench
 from orchestrator.worker.leash import Leash
 from orchestrator.worker.patience import delays, insist, passed
+from orchestrator.worker.vigil import Vigil
 
 HALT_POLL_S = 0.25
 BRIEF_S = 0.003  # a run that is over sooner is not said to execute: its result says it all
@@ -36,6 +37,8 @@ class Prompt:
         self.posted_as: str | None = None  # the client_id that hears of it
         self.posted_at = monotonic()
         self.heard_at = self.posted_at
+        self._from_before = found
+        self._vigil: Vigil | None = None  # once it executes
         self._bench = bench
         self._leash = leash
         self._there = found  # for all we know
@@ -47,6 +50,8 @@ class Prompt:
         if self.session is None:
             return
         self.heard_at = monotonic()
+        if self._vigil is not None:
+            self._vigil.hear(event, self.heard_at)
         instruction = self.session.hear(event)
         if instruction is Instruction.REPORT_START:
             self._begin()
@@ -60,6 +65,15 @@ class Prompt:
             self._begin()
         elif self.run_id not in queue.pending:
             self._end()
+
+    @property
+    def there_since(self) -> float:
+        """When ComfyUI was given it, by the monotonic clock; for one from before this driver, nobody knows."""
+        return -math.inf if self._from_before else self.posted_at
+
+    def overdue(self) -> str | None:
+        """Why it counts as hung, in words. To be asked of one that the websocket tells of: others give no sign."""
+        return self._vigil.overdue(monotonic()) if self.following and self._vigil is not None else None
 
     async def post(self, graph: Graph, outputs: Sequence[str]) -> None:
         """Returns when ComfyUI has it. Raises what ComfyClient.prompt raises, and Stopped between two tries."""
@@ -129,9 +143,12 @@ class Prompt:
         """Makes ComfyUI ready to take it once more."""
         await insist(lambda: self._bench.client.delete_history([self.run_id]), self._bench.doubt)
         self._look = False
+        self._vigil = None
 
     def _begin(self) -> None:
         self._leash.begin()
+        if self._vigil is None:
+            self._vigil = Vigil(self._bench.budgets, monotonic())
         self._wake.set()
 
     def _end(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
@@ -18,19 +18,21 @@ from time import monotonic
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.delivery.storage import Storage
 from orchestrator.domain.job import JobError
-from orchestrator.domain.worker import WorkerInfo
+from orchestrator.domain.worker import WorkerEvent, WorkerState
 from orchestrator.errors import NotFound, Superseded, WorkerFault
-from orchestrator.settings import LeaseSettings
+from orchestrator.settings import LeaseSettings, WatchdogSettings
 from orchestrator.store.port import Duties, Mail, MailKind, RunKey
 from orchestrator.worker.bench import AgentStore, Bench, End
 from orchestrator.worker.collector import Collector
 from orchestrator.worker.execution import Execution
+from orchestrator.worker.host import Host
 from orchestrator.worker.inspection import Inspection, inspect
 from orchestrator.worker.leash import Stop
 from orchestrator.worker.patience import insist
 from orchestrator.worker.reporter import Reporter
 from orchestrator.worker.residency import InferredResidency
 from orchestrator.worker.staging import Stager
+from orchestrator.worker.vigil import Budgets
 from orchestrator.worker.watch import GONE_AFTER_S, RETRY_S, Watch
 
 log = logging.getLogger(__name__)
@@ -49,29 +51,33 @@ class Tenure:
     """Serves once. `beaten_at`: when the store last said that the worker is ours, by the monotonic clock."""
 
     def __init__(
-        self, info: WorkerInfo, client: ComfyClient, store: AgentStore, storage: Storage, leases: LeaseSettings
+        self, host: Host, store: AgentStore, storage: Storage, leases: LeaseSettings, watchdog: WatchdogSettings
     ) -> None:
         self.beaten_at = monotonic()
-        self._info = info
-        self._client = client
+        self._host = host
+        self._info = host.info
         self._store = store
         self._storage = storage
         self._leases = leases
+        self._budgets = Budgets(watchdog.step_s, watchdog.node_s)
         self._epoch = 0
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._group = asyncio.TaskGroup()
+        self._clients = AsyncExitStack()
         self._bench: Bench | None = None  # once what the store has for us is taken up
         self._executions: dict[str, Execution] = {}
         self._runs: set[asyncio.Task[None]] = set()
         self._freeing: asyncio.Task[None] | None = None
         self._untouched: set[str] = set()  # runs that are ours in the store, and that nothing here works on
-        self._draining = False
+        self._leaving: Ending | None = None  # how it ends once what executes is done
+        self._ready = False
+        self._quarantined = False
 
     async def serve(self) -> Ending:
         """Until something ends it; then nothing here works on a run any more."""
         duties = await insist(lambda: self._store.register(self._info))
         self._epoch, self._untouched = duties.epoch, set(duties.runs)
-        async with self._group as group:
+        async with self._clients, self._group as group:
             chores = [group.create_task(self._beat()), group.create_task(self._work(duties))]
             ending = await self._ending
             for chore in filter(None, (*chores, self._freeing)):
@@ -92,64 +98,98 @@ class Tenure:
 
     def drain(self) -> None:
         """Takes nothing new, gives back what waits, and ends when what executes is done."""
-        self._draining = True
-        for execution in self._executions.values():
-            execution.stop(Stop.RETURN)
-        self._end_if_drained()
+        self._leave(Ending(End.DRAINED, "the agent of its worker was stopped"))
+
+    # --- what the host tells ---
+
+    @property
+    def busy_since(self) -> float | None:
+        return min((execution.prompt.there_since for execution in self._executions.values()), default=None)
+
+    def end(self, why: End, note: str) -> None:
+        """Ends at once, if nothing did before."""
+        if not self._ending.done():
+            self._ending.set_result(Ending(why, note))
+
+    def retire(self, note: str) -> None:
+        """Ends when what executes is done, so that its ComfyUI can be replaced."""
+        if self._ready and self._leaving is None:
+            self._leaving = Ending(End.WORN, note)
+            self._group.create_task(self._retire(self._leaving))
+
+    async def abandon(self, note: str) -> None:
+        """Gives back what its former ComfyUI had."""
+        untouched, self._untouched = self._untouched, set()
+        for run_id in untouched:
+            await self._give_back(run_id, note)
+
+    async def tell(self, event: WorkerEvent | None, note: str) -> None:
+        """Has operators see it."""
+        try:
+            await insist(lambda: self._store.report_worker(self._info.id, self._epoch, event, note))
+        except Superseded as error:
+            self.end(End.SUPERSEDED, error.message)
+        self._quarantined = event is WorkerEvent.QUARANTINE
 
     # --- the work ---
 
     async def _work(self, duties: Duties) -> None:
         try:
-            inspection = await self._inspect()
-            bench = self._equip(inspection)
+            client = await self._clients.enter_async_context(ComfyClient(await self._host.start(self)))
+            inspection = await self._inspect(client)
+            bench = self._equip(client, inspection)
             watch = Watch(bench, self._executions)
             async with asyncio.TaskGroup() as group:
                 group.create_task(watch.look())
                 group.create_task(watch.listen())
                 group.create_task(Reporter(self._store, self._executions).run())
                 group.create_task(self._erase(bench))
+                group.create_task(self._host.watch(self))
                 await self._adopt(bench, duties)
                 await self._stop_orphans(bench)
+                await self._host.accept(client, inspection.catalog)
                 sizes, document = inspection.sizes, inspection.object_info
                 await insist(lambda: self._store.inspected(inspection.info, self._epoch, document, sizes))
+                self._ready = True
                 log.info("%s: ready (ComfyUI %s)", self._info.id, inspection.info.comfyui_version)
         except* WorkerFault as faults:
-            self._end(End.GONE, str(faults.exceptions[0]))
+            self.end(End.GONE, str(faults.exceptions[0]))
         except* Superseded as taken:
-            self._end(End.SUPERSEDED, str(taken.exceptions[0]))
+            self.end(End.SUPERSEDED, str(taken.exceptions[0]))
 
-    async def _inspect(self) -> Inspection:
+    async def _inspect(self, client: ComfyClient) -> Inspection:
         """Raises WorkerFault when ComfyUI does not answer for as long as that is no mere delay."""
         since = monotonic()
         while True:
             try:
-                return await inspect(self._client, self._info)
+                return await inspect(client, self._info)
             except WorkerFault as fault:
                 if monotonic() - since >= GONE_AFTER_S[fault.code]:
                     raise
             await asyncio.sleep(RETRY_S)
 
-    def _equip(self, inspection: Inspection) -> Bench:
+    def _equip(self, client: ComfyClient, inspection: Inspection) -> Bench:
         doubted = asyncio.Event()
         info = inspection.info
         return Bench(
             info=info,
             store=self._store,
-            client=self._client,
-            stager=Stager(self._client, self._storage, self._store.asset, inspection.upload_limit, doubted.set),
-            collector=Collector(self._client, self._storage, doubted.set),
+            client=client,
+            stager=Stager(client, self._storage, self._store.asset, inspection.upload_limit, doubted.set),
+            collector=Collector(client, self._storage, doubted.set),
             catalog=inspection.catalog,
             residency=InferredResidency(info.vram_bytes, info.ram_bytes, inspection.models),
             doubted=doubted,
-            end=self._end,
+            end=self.end,
+            complain=self._host.complain,
+            budgets=self._budgets,
         )
 
     async def _adopt(self, bench: Bench, duties: Duties) -> None:
         """Takes up what an earlier tenure left."""
-        queue = await insist(self._client.queue, bench.doubt)
-        for run_id in duties.runs:
-            history = partial(self._client.history, run_id)
+        queue = await insist(bench.client.queue, bench.doubt)
+        for run_id in [run_id for run_id in duties.runs if run_id in self._untouched]:
+            history = partial(bench.client.history, run_id)
             self._take(bench, run_id, found=run_id in queue or await insist(history, bench.doubt) is not None)
         for run_id in self._executions.keys() & duties.canceling:
             self._executions[run_id].stop(Stop.CANCEL)
@@ -160,14 +200,14 @@ class Tenure:
         queued there is left alone."""
         foreign: set[str] = set()
         while True:
-            queue = await insist(self._client.queue, bench.doubt)
+            queue = await insist(bench.client.queue, bench.doubt)
             orphans = [run for run in queue if run not in self._executions and run not in foreign]
             for run_id in orphans:
                 if not await self._is_ours(run_id):
                     foreign.add(run_id)
                     continue
                 log.info("%s: stopping run %s, which is not ours any more", self._info.id, run_id)
-                await insist(partial(self._client.cancel, run_id), bench.doubt)
+                await insist(partial(bench.client.cancel, run_id), bench.doubt)
             if foreign.issuperset(orphans):
                 return
             await asyncio.sleep(ORPHAN_POLL_S)
@@ -194,7 +234,7 @@ class Tenure:
         """Sees to a run, unless it is seen to already."""
         if run_id in self._executions or self._ending.done():
             return
-        if self._draining:
+        if self._leaving is not None:
             self._untouched.add(run_id)
             return
         self._untouched.discard(run_id)
@@ -208,18 +248,24 @@ class Tenure:
             await execution.run()
         finally:
             del self._executions[execution.run_id]
-        self._end_if_drained()
+        if execution.prompt.posted and not self._ending.done():
+            self._host.over(execution.run_id)
+        self._end_if_left()
 
     async def _beat(self) -> None:
         """Keeps the lease, and agrees with the store on what there is to do."""
         while True:
             await asyncio.sleep(self._leases.heartbeat_s)
-            known = list(self._executions)
+            known, quarantined = list(self._executions), self._quarantined
             try:
                 duties = await insist(lambda: self._store.heartbeat(self._info.id, self._epoch))
             except Superseded as error:
-                return self._end(End.SUPERSEDED, error.message)
+                return self.end(End.SUPERSEDED, error.message)
             self.beaten_at = monotonic()
+            if duties.state is WorkerState.RECYCLING:
+                self.retire("recycled by an operator")
+            if quarantined and duties.state is not WorkerState.QUARANTINED:
+                self._host.resume()
             if self._bench is not None:
                 self._reconcile(self._bench, duties, known)
 
@@ -238,19 +284,25 @@ class Tenure:
 
     # --- the end ---
 
-    def _end(self, why: End, note: str) -> None:
-        if not self._ending.done():
-            self._ending.set_result(Ending(why, note))
+    async def _retire(self, ending: Ending) -> None:
+        await self.tell(WorkerEvent.RECYCLE, ending.note)  # first, so that nothing comes after what is given back
+        self._leave(ending)
 
-    def _end_if_drained(self) -> None:
-        if self._draining and not self._executions:
-            self._end(End.DRAINED, "its agent was stopped")
+    def _leave(self, ending: Ending) -> None:
+        self._leaving = ending
+        for execution in self._executions.values():
+            execution.stop(Stop.RETURN, ending.note)
+        self._end_if_left()
+
+    def _end_if_left(self) -> None:
+        if self._leaving is not None and not self._executions:
+            self.end(self._leaving.why, self._leaving.note)
 
     async def _wind_up(self, ending: Ending) -> None:
         """Has every run come to its end. The worker is given up first, so that none of them is sent back to it."""
         log.info("%s: %s: %s", self._info.id, ending.why, ending.note)
         leaving = ending.why in (End.CHANGED, End.SUPERSEDED)
-        if not leaving:
+        if not leaving and ending.why is not End.WORN:
             with suppress(Superseded):
                 await insist(lambda: self._store.lost_worker(self._info.id, self._epoch, ending.note))
         for execution in self._executions.values():
@@ -261,8 +313,7 @@ class Tenure:
             with suppress(WorkerFault):
                 await self._bench.erase_finished()
         if not leaving:
-            for run_id in self._untouched:
-                await self._give_back(run_id, ending.note)
+            await self.abandon(ending.note)
 
     async def _give_back(self, run_id: str, note: str) -> None:
         with suppress(NotFound, Superseded):

@@ -1,8 +1,9 @@
-"""Watch: listens to one ComfyUI, and finds out when it is gone.
+"""Watch: listens to one ComfyUI, and finds out when it is gone, or hangs.
 
 The websocket carries what happens; while it speaks, nothing is asked. Where it is silent, or cannot know (a run posted
 before it was opened), the queue is asked for, which also tells whether ComfyUI answers at all. It is gone when it
-refuses connections for a moment, or does not answer for long: one that loads a model may be slow.
+refuses connections for a moment, or does not answer for long: one that loads a model may be slow. It hangs when it
+answers, and a run gives no sign of progress for long, or nothing is taken from its queue.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 SILENCE_S = 5.0  # after which a run that executes is looked for
 UNHEARD_S = 1.0  # the same, for one that the websocket cannot tell of
 RETRY_S = 0.3
+STALLED_S = 60.0  # between two prompts it may unload models, which takes seconds
 GONE_AFTER_S: Mapping[str, float] = {"comfyui_refused": 1.0, "comfyui_broken": 10.0, "comfyui_timeout": 60.0}
 
 
@@ -37,6 +39,7 @@ class Watch:
         self._connections = 0
         self._unproven = False  # reconnected, and nothing seen yet that shows it is the same ComfyUI
         self._failing_since: float | None = None
+        self._stalled_since: float | None = None
 
     async def listen(self) -> None:
         """Passes the websocket's events on, for ever."""
@@ -61,6 +64,7 @@ class Watch:
         """Asks for the queue where the websocket is not enough, until ComfyUI is gone."""
         while True:
             await passed(self._bench.doubted, UNHEARD_S)
+            self._check_progress()
             if self._bench.doubted.is_set() or self._due():
                 self._bench.doubted.clear()
                 await self._ask()
@@ -90,12 +94,14 @@ class Watch:
 
     async def _ask(self) -> None:
         followed = [execution for execution in self._executions.values() if execution.prompt.following]
+        asked_at = monotonic()
         try:
             queue = await self._bench.client.queue()
         except WorkerFault as fault:
-            await self._failed(fault)
+            await self._failed(fault, asked_at)
             return
         self._failing_since = None
+        self._check_queue(queue)
         for execution in followed:
             execution.prompt.seen(queue)
         if self._unproven:
@@ -107,10 +113,24 @@ class Watch:
         if not any(execution.run_id in queue for execution in followed):
             self._bench.end(End.CHANGED, "its websocket was lost, and it may have been restarted meanwhile")
 
-    async def _failed(self, fault: WorkerFault) -> None:
-        now = monotonic()
-        self._failing_since = self._failing_since or now
-        if now - self._failing_since >= GONE_AFTER_S[fault.code]:
+    def _check_progress(self) -> None:
+        for execution in self._executions.values():
+            if not self._unheard(execution) and (why := execution.prompt.overdue()):
+                self._bench.end(End.SICK, f"its ComfyUI hangs: run {execution.run_id} gave {why}")
+
+    def _check_queue(self, queue: Queue) -> None:
+        """A ComfyUI whose executing thread has died still answers, and takes prompts."""
+        if queue.running or not queue.pending:
+            self._stalled_since = None
+            return
+        self._stalled_since = self._stalled_since or monotonic()
+        if monotonic() - self._stalled_since >= STALLED_S:
+            note = f"it took none of the {len(queue.pending)} prompts in its queue for {STALLED_S:.0f} s"
+            self._bench.end(End.SICK, f"its ComfyUI hangs: {note}")
+
+    async def _failed(self, fault: WorkerFault, asked_at: float) -> None:
+        self._failing_since = self._failing_since or asked_at
+        if monotonic() - self._failing_since >= GONE_AFTER_S[fault.code]:
             self._bench.end(End.GONE, fault.message)
         await asyncio.sleep(RETRY_S)
         self._bench.doubt()

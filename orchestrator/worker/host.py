@@ -1,0 +1,145 @@
+"""Host: where one worker's ComfyUI runs, as its driver knows it, which knows nothing of processes.
+
+An attached ComfyUI is somebody else's: one that is gone is waited for, and one that hung, or whose device broke, has
+to show that it works again before it is given runs. A supervised one is replaced (see supervisor/).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Protocol
+
+from orchestrator.comfy.client import ComfyClient
+from orchestrator.domain.worker import WorkerEvent, WorkerInfo
+from orchestrator.errors import WorkerFault
+from orchestrator.graph.catalog import Catalog
+from orchestrator.store.port import Graph
+from orchestrator.worker.bench import End
+from orchestrator.worker.rehearsal import rehearse
+
+log = logging.getLogger(__name__)
+
+PROBE_S = 1.0
+PROOF_S = 30.0  # for a graph that takes milliseconds
+
+# The smallest graph that computes on the device: with it the thread that executes has shown that it lives, too.
+PROOF: Graph = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+    "2": {"class_type": "ImageBlur", "inputs": {"image": ["1", 0], "blur_radius": 1, "sigma": 1.0}},
+    "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+}
+
+
+class Tenant(Protocol):
+    """Whoever uses the ComfyUI. `busy_since`: when the oldest of the runs that it has there came (monotonic)."""
+
+    @property
+    def busy_since(self) -> float | None: ...
+    def end(self, why: End, note: str) -> None:
+        """It must be let go at once."""
+        ...
+
+    def retire(self, note: str) -> None:
+        """It is to be let go as soon as what executes is done. May be said again and again."""
+        ...
+
+    async def abandon(self, note: str) -> None:
+        """It is not the ComfyUI of before: what that one had is lost."""
+        ...
+
+    async def tell(self, event: WorkerEvent | None, note: str) -> None:
+        """Operators are to know."""
+        ...
+
+
+class Host(Protocol):
+    @property
+    def info(self) -> WorkerInfo: ...
+    async def start(self, tenant: Tenant) -> str:
+        """The URL of a ComfyUI that is to be used, however long it takes until there is one."""
+        ...
+
+    async def accept(self, client: ComfyClient, catalog: Catalog) -> None:
+        """Raises WorkerFault("comfyui_unfit") unless it can do its work."""
+        ...
+
+    async def watch(self, tenant: Tenant) -> None:
+        """For as long as it is used."""
+        ...
+
+    def over(self, run_id: str) -> None:
+        """The run has been executed there, and collected."""
+        ...
+
+    def complain(self, note: str) -> None:
+        """It works, and would better be replaced."""
+        ...
+
+    def resume(self) -> None:
+        """An operator wants it tried again."""
+        ...
+
+    async def recover(self, why: End, note: str) -> None:
+        """It was let go: returns when it makes sense to ask for one again."""
+        ...
+
+    async def close(self) -> None:
+        """It is needed no more."""
+        ...
+
+
+class AttachedHost:
+    """We were given its URL."""
+
+    def __init__(self, info: WorkerInfo) -> None:
+        self.info = info
+        self._doubted = ""  # why it has to show that it works
+
+    async def start(self, tenant: Tenant) -> str:
+        return self.info.url
+
+    async def accept(self, client: ComfyClient, catalog: Catalog) -> None:
+        if not self._doubted:
+            return
+        try:
+            await rehearse(client, _proof(catalog), PROOF_S)
+        except WorkerFault as fault:
+            note = f"{self._doubted}; and it does not execute a small graph: restart its ComfyUI ({fault.message})"
+            raise WorkerFault("comfyui_unfit", note) from fault
+        self._doubted = ""
+
+    async def watch(self, tenant: Tenant) -> None:
+        return
+
+    def over(self, run_id: str) -> None:
+        return
+
+    def complain(self, note: str) -> None:
+        log.warning("%s: %s: its ComfyUI should be restarted, which comfyfleet cannot do", self.info.id, note)
+
+    def resume(self) -> None:
+        return
+
+    async def recover(self, why: End, note: str) -> None:
+        if why is End.SICK:
+            self._doubted = note
+        if why not in (End.GONE, End.SICK):
+            return
+        log.warning("%s: waiting for its ComfyUI: %s", self.info.id, note)
+        async with ComfyClient(self.info.url) as client:
+            while True:
+                await asyncio.sleep(PROBE_S)
+                with suppress(WorkerFault):
+                    await client.queue()
+                    return
+
+    async def close(self) -> None:
+        return
+
+
+def _proof(catalog: Catalog) -> Graph:
+    if "ImageBlur" in catalog.classes:
+        return PROOF
+    return {"1": PROOF["1"], "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}

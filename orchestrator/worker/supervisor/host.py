@@ -1,0 +1,324 @@
+"""SupervisedHost: keeps one ComfyUI process running for one worker, and replaces it when it fails or wears out.
+
+What is to be done is what lifecycle.py says; this carries it out. A process that survived its agent is taken over with
+the runs that it executes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from signal import SIGKILL, SIGTERM
+from time import monotonic
+
+from orchestrator.comfy.client import ComfyClient
+from orchestrator.domain.worker import WorkerEvent, WorkerInfo
+from orchestrator.errors import WorkerFault
+from orchestrator.graph.catalog import Catalog
+from orchestrator.store.port import Graph
+from orchestrator.worker.bench import End
+from orchestrator.worker.host import Tenant
+from orchestrator.worker.rehearsal import rehearse
+from orchestrator.worker.supervisor.home import Home
+from orchestrator.worker.supervisor.installation import Installation
+from orchestrator.worker.supervisor.lifecycle import TRANSITIONS, Happening, Life, Phase, Tolerance, advance
+from orchestrator.worker.supervisor.logbook import Logbook
+from orchestrator.worker.supervisor.process import Process
+from orchestrator.worker.supervisor.wear import GB, Limits, Usage, worn
+from orchestrator.worker_settings import SupervisionSettings
+
+log = logging.getLogger(__name__)
+
+POLL_S = 2.0
+BOOT_POLL_S = 0.25
+ADOPT_S = 15.0  # for one that was found to answer: it may be loading a model
+ANSWER_S = 5.0
+UNKILLABLE_S = 5.0
+NO_LIMITS = Limits()
+HALTED_POLLS = 2  # in a row, after which a process that a signal stopped is not waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What its operator asks of the ComfyUIs of one worker."""
+
+    required_classes: Sequence[str] = ()
+    warmup: Graph | None = None
+    limits: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """How things stood at one look."""
+
+    usage: Usage
+    halted: bool
+    free_bytes: int
+
+
+class SupervisedHost:
+    """`home` is claimed by whoever makes this, and released by `close`."""
+
+    def __init__(
+        self,
+        info: WorkerInfo,
+        installation: Installation,
+        home: Home,
+        demands: Demands,
+        settings: SupervisionSettings,
+    ) -> None:
+        self.info = info
+        self._installation = installation
+        self._home = home
+        self._demands = demands
+        self._settings = settings
+        self._tolerance = Tolerance(settings.quarantine_failures, settings.quarantine_window_s)
+        self._logbook = Logbook(home.log)
+        self._life = Life()
+        self._process: Process | None = None
+        self._searched = False
+        self._resumed = asyncio.Event()
+        self._fit = False  # the process may be given runs
+        self._complaint = ""
+        self._runs = 0  # executed by the process
+        self._unswept: set[str] = set()
+        self._crowded = False  # its disk was too full for more runs
+
+    async def start(self, tenant: Tenant) -> str:
+        if not self._searched:
+            await self._search()
+        if self._life.phase not in (Phase.SERVING, Phase.WORN):
+            await tenant.abandon(self._life.note or "its ComfyUI was not running any more")
+        while True:
+            match self._life.phase:
+                case Phase.ABSENT:
+                    await self._spawn(tenant)
+                case Phase.BOOTING:
+                    await self._boot(self._known)
+                case Phase.SERVING | Phase.WORN:
+                    return self._known.url
+                case Phase.RETIRED:
+                    await self._end(self._known, self._settings.stop_s, tenant)
+                case Phase.CONDEMNED:
+                    await self._end(self._known, 0.0, tenant)
+                case Phase.QUARANTINED:
+                    await self._wait_for_operator(tenant)
+
+    async def accept(self, client: ComfyClient, catalog: Catalog) -> None:
+        missing = [name for name in self._demands.required_classes if name not in catalog.classes]
+        if missing:
+            failed = await asyncio.to_thread(self._logbook.import_failures)
+            told = f"; IMPORT FAILED: {', '.join(failed)}" if failed else ""
+            raise WorkerFault("comfyui_unfit", f"it lacks the required node classes {', '.join(missing)}{told}")
+        process = self._known
+        if self._demands.warmup is not None and not process.record.warm:
+            try:
+                await rehearse(client, self._demands.warmup, self._settings.boot_s)
+            except WorkerFault as fault:
+                raise WorkerFault("comfyui_unfit", f"its warm-up graph failed: {fault.message}") from fault
+            process.mark_warm()
+        self._fit = True
+
+    async def watch(self, tenant: Tenant) -> None:
+        process = self._known
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._await_end(process, tenant))
+            halted = 0
+            while True:
+                await asyncio.sleep(POLL_S)
+                sight = await asyncio.to_thread(self._look, process, tenant.busy_since)
+                halted = halted + 1 if sight.halted else 0
+                if halted == HALTED_POLLS:
+                    tenant.end(End.SICK, f"process {process.pid} was stopped by a signal (SIGSTOP?) and does nothing")
+                if self._fit:
+                    await self._judge(sight, tenant)
+
+    def over(self, run_id: str) -> None:
+        self._runs += 1
+        self._unswept.add(run_id)
+
+    def complain(self, note: str) -> None:
+        self._complaint = self._complaint or note
+
+    def resume(self) -> None:
+        self._resumed.set()
+
+    async def recover(self, why: End, note: str) -> None:
+        process = self._process
+        if process is None:
+            return
+        if not process.alive:
+            self._bury(process)
+        elif why in (End.GONE, End.SICK) and (self._life.phase, Happening.FAULT) in TRANSITIONS:
+            self._happen(Happening.FAULT, note)
+        elif why is End.WORN:
+            self._happen(Happening.RETIRE, note)
+
+    async def close(self) -> None:
+        process = self._process
+        if process is not None:
+            if (self._life.phase, Happening.RETIRE) in TRANSITIONS:
+                self._happen(Happening.RETIRE, "its agent was stopped")
+            await self._end(process, self._settings.stop_s, None)
+        self._home.release()
+
+    # --- what each phase asks for ---
+
+    @property
+    def _known(self) -> Process:
+        assert self._process is not None, f"a life in phase {self._life.phase} has a process"
+        return self._process
+
+    async def _search(self) -> None:
+        """Takes over the process of an earlier agent, which may be executing runs."""
+        self._searched = True
+        found = await asyncio.to_thread(Process.find, self._home.record)
+        if found is None:
+            return
+        self._process, self._fit = found, False
+        self._happen(Happening.ADOPT, f"process {found.pid} of an earlier agent was taken over")
+        until = monotonic() + ADOPT_S
+        while not await self._answers(found):
+            if found.halted or monotonic() > until:
+                self._happen(Happening.FAULT, f"process {found.pid} of an earlier agent does not answer")
+                return
+            await asyncio.sleep(BOOT_POLL_S)
+        if list(found.record.command) != self._installation.command(self._home, found.record.port):
+            self.complain("fleet.yaml has another command line for it by now")
+
+    async def _spawn(self, tenant: Tenant) -> None:
+        wait_s = self._life.due - monotonic()
+        if wait_s > 0:
+            await tenant.tell(None, f"{self._life.note}; starting again in {wait_s:.0f} s")
+            await asyncio.sleep(self._life.due - monotonic())
+        port = _free_port()
+        command = self._installation.command(self._home, port)
+        try:
+            await asyncio.to_thread(self._furnish)
+            self._process = self._start_process(command, port)  # nothing may come between: it would be lost
+        except OSError as error:
+            self._happen(Happening.FAULT, f"{command[0]} cannot be started: {error}")
+            return
+        self._fit, self._complaint, self._runs = False, "", 0
+        self._unswept.clear()
+        self._happen(Happening.SPAWN, f"process {self._process.pid} was started, on port {port}")
+        await tenant.tell(None, f"{self._life.note}: waiting for it to answer")
+
+    def _furnish(self) -> None:
+        self._home.furnish()
+        self._installation.furnish(self._home)
+
+    def _start_process(self, command: list[str], port: int) -> Process:
+        where, environment = self._installation.directory, self._installation.environment(os.environ)
+        with self._logbook.begin(f"{self.info.id}: {' '.join(command)}") as said:
+            return Process.spawn(command, port, where, environment, said, self._home.record)
+
+    async def _boot(self, process: Process) -> None:
+        while process.alive:
+            if await self._answers(process):
+                self._happen(Happening.ANSWER, f"process {process.pid} answers after {process.age_s:.1f} s")
+                return
+            if process.age_s > self._settings.boot_s:
+                told = f"it did not answer within supervision.boot_s of {self._settings.boot_s:g} s"
+                self._happen(Happening.FAULT, f"{told}{self._last_words()}")
+                return
+            await asyncio.sleep(BOOT_POLL_S)
+        self._bury(process)
+
+    async def _end(self, process: Process, grace_s: float, tenant: Tenant | None) -> None:
+        """Ends the process, by force if it does not heed after `grace_s`."""
+        if grace_s:
+            process.send(SIGTERM)
+            await _within(grace_s, process)
+        while process.alive:
+            process.send(SIGKILL)
+            await _within(UNKILLABLE_S, process)
+            if process.alive and tenant is not None:
+                told = f"process {process.pid} does not die, even by SIGKILL: its driver hangs; reboot this machine"
+                await tenant.tell(None, f"{self._life.note}; {told}")
+        self._bury(process)
+
+    def _bury(self, process: Process) -> None:
+        unasked = self._life.phase not in (Phase.RETIRED, Phase.CONDEMNED)
+        self._happen(Happening.DIE, self._obituary(process) if unasked else "")
+        process.bury()
+        self._process = None
+
+    async def _wait_for_operator(self, tenant: Tenant) -> None:
+        self._resumed.clear()
+        failures, window_s = len(self._life.failures), self._tolerance.window_s
+        await tenant.tell(WorkerEvent.QUARANTINE, f"{failures} failures within {window_s:g} s: {self._life.note}")
+        await self._resumed.wait()
+        self._happen(Happening.RESUME, "an operator has it tried again")
+
+    # --- while it is used ---
+
+    async def _await_end(self, process: Process, tenant: Tenant) -> None:
+        await process.ended()
+        tenant.end(End.GONE, self._obituary(process))
+
+    def _look(self, process: Process, busy_since: float | None) -> _Sight:
+        """Looks after its files, and how it does; in a thread."""
+        self._logbook.rotate()
+        swept = frozenset(self._unswept)
+        self._home.sweep(swept, 0.0 if busy_since is None else monotonic() - busy_since)
+        self._unswept -= swept
+        usage = Usage(process.rss_bytes(), self._runs, process.age_s)
+        return _Sight(usage, process.halted, self._home.free_bytes())
+
+    async def _judge(self, sight: _Sight, tenant: Tenant) -> None:
+        why = self._complaint or worn(sight.usage, self._demands.limits)
+        if why is not None:
+            self._happen(Happening.WEAR, why)
+            tenant.retire(why)
+        elif sight.free_bytes < self._settings.min_free_gb * GB:
+            free, floor = sight.free_bytes / GB, self._settings.min_free_gb
+            note = f"{free:.2f} GB are free for {self._home.folder}, less than supervision.min_free_gb of {floor:g}"
+            self._crowded = True
+            await tenant.tell(WorkerEvent.DRAIN, note)
+        elif self._crowded:
+            self._crowded = False
+            await tenant.tell(WorkerEvent.RESUME, "")
+
+    # --- how ---
+
+    def _happen(self, happening: Happening, note: str) -> None:
+        before = self._life.phase
+        self._life = advance(self._life, happening, monotonic(), self._tolerance, note)
+        if self._life.phase is not before:
+            log.info("%s: %s -> %s: %s", self.info.id, before, self._life.phase, self._life.note)
+
+    async def _answers(self, process: Process) -> bool:
+        """Whether that process answers, and no other that took its port."""
+        async with ComfyClient(process.url) as client:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    return str(self._home.output) in (await client.system_stats()).argv
+            except (WorkerFault, TimeoutError):
+                return False
+
+    def _obituary(self, process: Process) -> str:
+        return f"process {process.pid}: {process.how_it_ended()}{self._last_words()}"
+
+    def _last_words(self) -> str:
+        said = self._logbook.last_lines()
+        return f"; its last lines in {self._home.log}: {said}" if said else ""
+
+
+async def _within(seconds: float, process: Process) -> None:
+    """Returns when it has ended, or the time is up."""
+    try:
+        async with asyncio.timeout(seconds):
+            await process.ended()
+    except TimeoutError:
+        return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
