@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.port import Counts, Idempotency, JobPage, JobQuery, Submission, Submitted
 from orchestrator.store.watch import RedisWatch
 
+_MILLISECONDS = re.compile(r"[0-9]{1,15}")
 SCAN_PAGES = 40  # how many pages a filtered list reads before it answers with what it has and a cursor
 
 
@@ -117,7 +119,7 @@ class RedisJobs:
             top, last, ties = "+inf", None, 0
         else:
             top, _, last = cursor.partition(":")
-            if not (top.isascii() and top.isdigit()):
+            if not _MILLISECONDS.fullmatch(top):
                 raise InvalidRequest("invalid_cursor", "cursor must be the next_cursor of an earlier answer")
             (ties,) = await self._db.fetch(("ZCOUNT", key, top, top))
         (rows,) = await self._db.fetch(
