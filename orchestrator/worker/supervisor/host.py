@@ -117,7 +117,7 @@ class SupervisedHost:
         process = self._known
         if self._demands.warmup is not None and not process.record.warm:
             try:
-                await rehearse(client, self._demands.warmup, self._settings.boot_s)
+                self._unswept.add(await rehearse(client, self._demands.warmup, self._settings.boot_s))
             except WorkerFault as fault:
                 raise WorkerFault("comfyui_unfit", f"its warm-up graph failed: {fault.message}") from fault
             process.mark_warm()
@@ -182,7 +182,7 @@ class SupervisedHost:
         self._process, self._fit = found, False
         self._happen(Happening.ADOPT, f"process {found.pid} of an earlier agent was taken over")
         until = monotonic() + ADOPT_S
-        while not await self._answers(found):
+        while found.halted or not await self._answers(found):
             if found.halted or monotonic() > until:
                 self._happen(Happening.FAULT, f"process {found.pid} of an earlier agent does not answer")
                 return
