@@ -16,6 +16,11 @@ KINDS = ("attached", "supervised")
 _PATHS = ("comfyui", "python", "warmup", "logs")
 
 
+WorkerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=100)]
+PoolName = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
+"""As jobs and workflows may ask for it."""
+
+
 class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,11 +28,11 @@ class Group(BaseModel):
 class AttachedWorker(Group):
     url: str
     """Where a running ComfyUI answers, e.g. http://10.0.0.5:8188."""
-    id: str | None = None
+    id: WorkerName | None = None
     """Derived from the url when omitted."""
     gpu: str | None = None
     """The GPU kind, as in gpu_rates."""
-    pool: str = "default"
+    pool: PoolName = "default"
 
     @field_validator("url")
     @classmethod
@@ -67,10 +72,10 @@ class SupervisedWorker(Group):
     """GPUs as nvidia-smi numbers them, or cpu, which may be there more than once."""
     args: tuple[str, ...] = ()
     """More of its command line, e.g. [--reserve-vram, "1"]."""
-    pool: str = "default"
+    pool: PoolName = "default"
     gpu: str | None = None
     """The GPU kind, as in gpu_rates."""
-    id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]+$", max_length=100)
+    id: WorkerName | None = None
     """What the workers are called after, e.g. node7: node7-gpu0, node7-gpu1. The name of this machine when omitted."""
     keep_metadata: bool = False
     """Have ComfyUI write the graph into the files that it saves."""

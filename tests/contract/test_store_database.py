@@ -9,9 +9,7 @@ from redis.exceptions import DataError
 
 from orchestrator.errors import Busy
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
-from orchestrator.store.port import (
-    Counts,
-)
+from orchestrator.store.port import Counts
 from orchestrator.store.redis import RedisStore
 from tests.fixtures.stored import submission
 

@@ -118,6 +118,8 @@ def test_workflows_null_means_no_folder(write) -> None:
         ("workers: [{comfyui: x, id: n}, {comfyui: y, id: n}]", "two workers are called n-gpu0"),
         ("supervision: {boot: 3}", "unknown key supervision.boot; did you mean boot_s?"),
         ("watchdog: {step_s: 0}", "watchdog.step_s: Input should be greater than 0"),
+        ("workers: [{url: 'http://h:1', id: gpu box}]", "workers.0.id: String should match pattern"),
+        ("workers: [{url: 'http://h:1', pool: Big}]", "workers.0.pool: String should match pattern"),
         ("listen: localhost", "listen: say HOST:PORT"),
         ("listen: 'localhost:99999'", "listen: say HOST:PORT"),
         ("redis: {url: 'localhost:6379'}", "redis.url: say embedded, or a redis://"),
