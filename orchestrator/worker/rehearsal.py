@@ -7,7 +7,7 @@ import uuid
 
 from orchestrator.comfy.answers import HistoryEntry
 from orchestrator.comfy.client import ComfyClient
-from orchestrator.comfy.session import Collect, Fail, Rerun, Retry, Session
+from orchestrator.comfy.session import Collect, Fail, OutOfMemory, Rerun, Retry, Session
 from orchestrator.errors import FleetError, WorkerFault
 from orchestrator.graph.stage import break_cache, stage
 from orchestrator.store.port import Graph
@@ -15,8 +15,9 @@ from orchestrator.store.port import Graph
 POLL_S = 0.2
 
 
-async def rehearse(client: ComfyClient, graph: Graph, within_s: float) -> None:
-    """Raises WorkerFault("comfyui_unfit") when it fails, or has not ended in time. What it makes is not kept."""
+async def rehearse(client: ComfyClient, graph: Graph, within_s: float) -> str:
+    """Raises WorkerFault("comfyui_unfit") when it fails, or has not ended in time. Answers the run id under which lies
+    what it saved, which nobody collects."""
     prompt_id = str(uuid.uuid4())
     try:
         async with asyncio.timeout(within_s):
@@ -29,10 +30,11 @@ async def rehearse(client: ComfyClient, graph: Graph, within_s: float) -> None:
         raise WorkerFault("comfyui_unfit", error.message) from error
     await client.delete_history([prompt_id])
     verdict = Session(graph).conclude(entry)
-    if isinstance(verdict, Fail | Retry | Rerun):
+    if isinstance(verdict, Fail | Retry | OutOfMemory | Rerun):
         raise WorkerFault("comfyui_unfit", verdict.error.message)
     if not isinstance(verdict, Collect):
         raise WorkerFault("comfyui_unfit", "the graph was interrupted")
+    return prompt_id
 
 
 async def _ended(client: ComfyClient, prompt_id: str) -> HistoryEntry:
