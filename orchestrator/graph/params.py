@@ -11,11 +11,13 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import jsonschema_rs
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
+from jsonschema.validators import extend as _extend  # pyright: ignore[reportUnknownVariableType]
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -27,6 +29,7 @@ from orchestrator.graph.shape import is_list, is_object, kind_of, pointer, show,
 SEED_INPUTS = frozenset({"seed", "noise_seed"})
 MAX_SEED = (1 << 53) - 1  # what every JSON reader keeps exact; ComfyUI takes 64 bits
 _MAX_ERRORS = 20
+_PATTERNS = jsonschema_rs.FancyRegexOptions(backtrack_limit=100_000)
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _APPLICATORS = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas"})
 _NO_DEFAULT = object()
@@ -49,11 +52,11 @@ class Schema:
         self.document: Mapping[str, Any] = _checked(schema)
         self.properties: Mapping[str, Any] = self.document.get("properties", {})
         # An empty registry: a schema stands for itself, and fetches nothing.
-        self._validator: Any = Draft202012Validator(_closed(self.document), registry=Registry())
+        self._validator: Any = _Validator(_closed(self.document), registry=Registry())
         self._defaults = tuple(_defaults(self.document))
         _check_references(self._validator, self.document)
+        self._surely_valid = _quick_check(_closed(self.document))  # by now no reference leads out of it
         self._check_defaults(self.document, ())
-        self._surely_valid = _quick_check(_closed(self.document))  # last: by now no reference leads out of it
 
     def complete(self, params: object, draws: Mapping[str, int] | None = None) -> dict[str, Any]:
         """The params with defaults, and with those of `draws` (see `seeds`) that are still missing.
@@ -162,9 +165,25 @@ def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
 def _quick_check(schema: dict[str, Any]) -> Callable[[Any], bool]:
     """Says yes to valid params in microseconds. What it says no to, the slow validator explains, or lets pass."""
     try:
-        return jsonschema_rs.validator_for(schema).is_valid
-    except ValueError:  # a pattern in Python's own dialect
-        return lambda params: False
+        return jsonschema_rs.validator_for(schema, pattern_options=_PATTERNS).is_valid
+    except jsonschema_rs.ValidationError as error:
+        message = f"{error.message}: write it as ECMA 262 has regular expressions"
+        raise _invalid(message, *error.instance_path) from None
+
+
+@lru_cache(1024)
+def _matcher(pattern: str) -> Callable[[Any], bool]:
+    return jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=_PATTERNS).is_valid
+
+
+def _match(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    """The keyword `pattern` without Python's own regular expressions: those can take for ever on a text that a caller
+    chooses, and everything else waits meanwhile."""
+    if isinstance(instance, str) and not _matcher(pattern)(instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+_Validator = cast("type[Draft202012Validator]", _extend(Draft202012Validator, {"pattern": _match}))
 
 
 def _check_references(validator: Any, schema: Mapping[str, Any]) -> None:
