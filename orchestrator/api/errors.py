@@ -42,6 +42,7 @@ STATUS: Mapping[str, int] = {
     "method_not_allowed": 405,
     "body_too_slow": 408,
     "body_too_large": 413,
+    "too_many_values": 413,
     "unsupported_encoding": 415,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,

@@ -19,7 +19,7 @@ from orchestrator.api.views.describe import described
 _PLACE = re.compile(r"{(\w+)}")
 _BODY_CODES = (
     "duplicate_key", "invalid_json", "invalid_request", "json_too_deep", "nul_character", "unreadable_body",
-    "body_too_large", "body_too_slow", "unsupported_encoding", "unsupported_media_type",
+    "body_too_large", "body_too_slow", "too_many_values", "unsupported_encoding", "unsupported_media_type",
 )  # fmt: skip
 _STORE_CODES = ("store_unavailable",)
 

@@ -17,6 +17,9 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.graph.shape import pointer
 
 MAX_DEPTH = 100
+MAX_VALUES = 100_000
+"""Far more than the largest graphs that people send have. Every value but the first brings a comma, so that too many
+are refused by counting those, before a second is spent on parsing and checking what is only there to be large."""
 
 
 class _Repeated:
@@ -27,7 +30,9 @@ class _Repeated:
 
 
 def loads(raw: bytes) -> Any:
-    """The value. Raises InvalidRequest: invalid_json, json_too_deep, duplicate_key or nul_character."""
+    """The value. Raises InvalidRequest: invalid_json, json_too_deep, too_many_values, duplicate_key, nul_character."""
+    if raw.count(b",") > MAX_VALUES:
+        raise InvalidRequest("too_many_values", f"more than {MAX_VALUES} values, by their commas: send less at once")
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -90,7 +95,9 @@ def _refuse_nul(value: Any) -> None:
     for place, item in _places(value):
         inside = [item] if isinstance(item, str) else item if isinstance(item, dict) else ()
         if any("\0" in text for text in inside):
-            raise InvalidRequest("nul_character", f"{place} holds a NUL character; remove it", pointer=place)
+            raise InvalidRequest(
+                "nul_character", f"{place or 'the document'} holds a NUL character; remove it", pointer=place
+            )
 
 
 def _places(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:

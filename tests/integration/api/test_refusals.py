@@ -41,6 +41,8 @@ async def untouched(api: Api) -> None:
         (b'"workflow"', 400, "invalid_request"),
         (b"null", 400, "invalid_request"),
         (orjson.dumps({str(n): n for n in range(60_000)}), 400, "invalid_request"),
+        (b'{"workflow": [' + b"1," * 400_000 + b"1]}", 413, "too_many_values"),
+        (b'{"a\\u0000": 1}', 400, "nul_character"),
         (b'{"workflow": {"a": "' + b"x" * (1 << 20) + b'"}}', 413, "body_too_large"),
     ],
 )
