@@ -20,6 +20,7 @@ _LINE_MAX, _TAIL_MAX = 200, 700  # characters
 _MARK = b"comfyfleet starts "
 _FAILED = re.compile(r"(?:\(IMPORT FAILED\): |IMPORT FAILED: )(.+)$", re.MULTILINE)
 _REASON = re.compile(r"^.*Cannot import (\S.*?) module for custom nodes: (.+)$", re.MULTILINE)
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _PROGRESS_BAR = re.compile(r"\d+%\|")
 
 
@@ -68,7 +69,7 @@ class Logbook:
         mark = tail.rfind(_MARK)
         if mark >= 0:
             tail = tail[mark:].partition(b"\n")[2]
-        return tail.decode(errors="replace").replace("\r", "\n")
+        return _COLOR.sub("", tail.decode(errors="replace")).replace("\r", "\n")
 
     def _older(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")

@@ -21,7 +21,7 @@ def book(tmp_path: Path) -> Logbook:
 
 
 def test_the_last_lines_are_those_of_the_last_start(book: Logbook) -> None:
-    write(book, "of before")
+    write(book, "\x1b[31mof before\x1b[0m")
     assert book.last_lines() == "of before"
     write(book, "one", "", "  50%|#####     | 10/20 [00:01<00:01]\rtwo", "x" * 1000)
     assert book.last_lines(3) == f"one / two / {'x' * 200}"
@@ -43,7 +43,7 @@ def test_node_packs_that_failed_are_named_with_the_reason(book: Logbook) -> None
         "Import times for custom nodes:",
         "   0.0 seconds: /c/custom_nodes/fine",
         "   0.1 seconds (IMPORT FAILED): /c/custom_nodes/packs",
-        "   0.1 seconds (IMPORT FAILED): /c/custom_nodes/silent",
+        "\x1b[32m[INFO]\x1b[0m    0.1 seconds (IMPORT FAILED): /c/custom_nodes/silent\x1b[0m",
         "IMPORT FAILED: nodes_canny.py",
     )
     assert book.import_failures() == ["packs (No module named 'cv2')", "silent", "nodes_canny.py"]
