@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, TypeVar
 
 from aiohttp import BodyPartReader, MultipartReader, web
+from aiohttp.http import HttpProcessingError
 from blake3 import blake3
 
 from orchestrator.api.errors import answer
@@ -138,7 +139,7 @@ async def _received(step: Awaitable[T]) -> T:
             return await step
     except TimeoutError:
         raise body_too_slow(STEP_S) from None
-    except (ValueError, AssertionError) as error:
+    except (ValueError, AssertionError, HttpProcessingError) as error:
         raise InvalidRequest("invalid_multipart", f"the multipart body is broken: {error}") from None
 
 

@@ -206,6 +206,8 @@ async def test_uploads_that_are_too_large_or_no_upload(api: Api) -> None:
         b'--B\r\nContent-Disposition: form-data; name="file"\r\n\r\nno end',
         b'--B\r\nContent-Disposition: form-data; name="file"\r\n\r\nno end\r\n--',
         b'--B\r\nContent-Disposition: form-data; name="file"\r\nContent-Length: 99\r\n\r\nx\r\n--B--',
+        b'--B\r\nContent-Disposition: form-data; name="\x05"\r\n\r\nx\r\n--B--',
+        b"--B\r\nX: " + b"y" * 20_000 + b"\r\n\r\nx\r\n--B--",
     ):
         reply = await api.post("/v1/assets", body, headers=form)
         assert (reply.status, reply.code) == (400, "invalid_multipart"), body
