@@ -16,7 +16,7 @@ from orchestrator.store.port import Mail
 from orchestrator.worker.bench import AgentStore, End
 from orchestrator.worker.host import Host
 from orchestrator.worker.patience import passed
-from orchestrator.worker.tenure import Ending, Tenure
+from orchestrator.worker.tenure import Tenure
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Driver:
             tenure = self._tenure = Tenure(self._host, self._store, self._storage, self._leases, self._watchdog)
             ending = await tenure.serve()
             self._tenure = None
-            await self._recover(ending)
+            await self._recover(ending.why)
             if ending.why is End.SUPERSEDED and monotonic() - tenure.beaten_at < self._leases.worker_s:
                 # Our lease had not run out, so somebody else registered the same worker.
                 log.error("%s is driven by another agent as well: remove it from one of them", self._host.info.id)
@@ -58,9 +58,9 @@ class Driver:
         if self._tenure is not None:
             self._tenure.drain()
 
-    async def _recover(self, ending: Ending) -> None:
+    async def _recover(self, why: End) -> None:
         """Returns when there is a ComfyUI to be asked for, or no need for one any more."""
-        recovering = asyncio.create_task(self._host.recover(ending.why, ending.note))
+        recovering = asyncio.create_task(self._host.recover(why))
         draining = asyncio.create_task(self._draining.wait())
         try:
             await asyncio.wait((recovering, draining), return_when=asyncio.FIRST_COMPLETED)

@@ -56,6 +56,8 @@ class Execution:
             return
         self.job_id = order.spec.id
         self.key = RunKey(self.run_id, order.run.attempt, self._bench.info.id)
+        if self._found and order.run.state is RunState.RUNNING:
+            self.leash.begin()
         try:
             outcome = await self._outcome(order)
             await self._settle(self.key, outcome)

@@ -81,8 +81,12 @@ class Host(Protocol):
         """An operator wants it tried again."""
         ...
 
-    async def recover(self, why: End, note: str) -> None:
-        """It was let go: returns when it makes sense to ask for one again."""
+    def release(self, why: End, note: str) -> None:
+        """It is let go; what it executes is about to be given up."""
+        ...
+
+    async def recover(self, why: End) -> None:
+        """Nothing uses it any more: returns when it makes sense to ask for one again."""
         ...
 
     async def close(self) -> None:
@@ -122,12 +126,15 @@ class AttachedHost:
     def resume(self) -> None:
         return
 
-    async def recover(self, why: End, note: str) -> None:
+    def release(self, why: End, note: str) -> None:
         if why is End.SICK:
             self._doubted = note
+        if why in (End.GONE, End.SICK):
+            log.warning("%s: waiting for its ComfyUI: %s", self.info.id, note)
+
+    async def recover(self, why: End) -> None:
         if why not in (End.GONE, End.SICK):
             return
-        log.warning("%s: waiting for its ComfyUI: %s", self.info.id, note)
         async with ComfyClient(self.info.url) as client:
             while True:
                 await asyncio.sleep(PROBE_S)

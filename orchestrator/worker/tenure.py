@@ -301,6 +301,7 @@ class Tenure:
     async def _wind_up(self, ending: Ending) -> None:
         """Has every run come to its end. The worker is given up first, so that none of them is sent back to it."""
         log.info("%s: %s: %s", self._info.id, ending.why, ending.note)
+        self._host.release(ending.why, ending.note)
         leaving = ending.why in (End.CHANGED, End.SUPERSEDED)
         if not leaving and ending.why is not End.WORN:
             with suppress(Superseded):
@@ -309,7 +310,7 @@ class Tenure:
             execution.stop(Stop.LEAVE if leaving else Stop.LOSE, ending.note)
         if self._runs:
             await asyncio.wait(self._runs)
-        if self._bench is not None and ending.why is not End.GONE:
+        if self._bench is not None and ending.why not in (End.GONE, End.SICK):
             with suppress(WorkerFault):
                 await self._bench.erase_finished()
         if not leaving:

@@ -114,9 +114,12 @@ async def test_a_stopped_one_is_caught_killed_and_replaced(fleet: Fleet, w: Stat
     async with fleet.agent_of([w.host()]):
         await fleet.worker("w")
         job_id = await executing(fleet)
-        process = w.process
+        process, since = w.process, time.monotonic()
         w.signal(signal.SIGSTOP)
+        posted_id = await fleet.submit(picture(), "w")  # whose request hangs
         lost = await fleet.run_in(job_id, RunState.LOST)
+        await fleet.run_in(posted_id, RunState.QUEUED, attempt=2)
+        assert time.monotonic() - since < 10.0
         assert lost.outcome is not None
         assert "was stopped by a signal" in lost.outcome
         await eventually(lambda: not process.alive, "it to be killed")

@@ -147,23 +147,26 @@ class SupervisedHost:
     def resume(self) -> None:
         self._resumed.set()
 
-    async def recover(self, why: End, note: str) -> None:
+    def release(self, why: End, note: str) -> None:
         process = self._process
-        if process is None:
+        if process is None or not process.alive:
             return
-        if not process.alive:
-            self._bury(process)
-        elif why in (End.GONE, End.SICK) and (self._life.phase, Happening.FAULT) in TRANSITIONS:
+        if why in (End.GONE, End.SICK) and (self._life.phase, Happening.FAULT) in TRANSITIONS:
             self._happen(Happening.FAULT, note)
+            process.send(SIGKILL)  # at once: whoever waits for its answers waits in vain
         elif why is End.WORN:
             self._happen(Happening.RETIRE, note)
+
+    async def recover(self, why: End) -> None:
+        if self._process is not None and not self._process.alive:
+            self._bury(self._process)
 
     async def close(self) -> None:
         process = self._process
         if process is not None:
             if (self._life.phase, Happening.RETIRE) in TRANSITIONS:
                 self._happen(Happening.RETIRE, "its agent was stopped")
-            await self._end(process, self._settings.stop_s, None)
+            await self._end(process, 0.0 if self._life.phase is Phase.CONDEMNED else self._settings.stop_s, None)
         self._home.release()
 
     # --- what each phase asks for ---
