@@ -103,7 +103,7 @@ def _answer(shown: Answer, schemas: Schemas) -> dict[str, Any]:
     if shown.schema is not None:
         response["content"] = {shown.media: {"schema": schemas[shown.schema, "serialization"]}}
     elif shown.media:
-        response["content"] = {shown.media: {"schema": {"type": "string"}}}
+        response["content"] = {shown.media: {}}  # bytes or events: no schema of OpenAPI 3.1 tells of those
     return response
 
 
