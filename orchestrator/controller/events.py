@@ -20,7 +20,7 @@ from orchestrator.store.port import JobStore, Watch
 
 MAILBOX = 256  # events that wait for one watcher
 RECHECK_S = 10.0
-_EVENT_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_EVENT_ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")  # within 64 bits, as those of Redis are
 _Order = tuple[int, int]
 _START: _Order = (0, 0)
 

@@ -115,8 +115,11 @@ async def test_the_stream_tells_a_job_from_start_to_end(api: Api, blank: str, wo
     assert resumed == rest[2:]
     ended = await api.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": rest[-1]["id"]})
     assert ended.status == 204
-    bad = await api.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "yesterday"})
-    assert (bad.status, bad.code) == (400, "invalid_event_id")
+    for odd in ("yesterday", f"{2**64 - 1}-{2**64 - 1}", f"{10**20}-0"):
+        bad = await api.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": odd})
+        assert (bad.status, bad.code) == (400, "invalid_event_id")
+    later = await api.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": f"{10**19 - 1}-{10**19 - 1}"})
+    assert later.status == 204
 
 
 async def test_a_silent_stream_is_kept_alive_and_notices_who_left(
