@@ -107,6 +107,7 @@ class Database:
                     await asyncio.sleep(RECONNECT_S)
                     continue
                 away = False
+                _heed_cancellation()
                 if entries := codec.stream_entries(reply):
                     after = entries[-1][0]
                     yield entries
@@ -152,6 +153,14 @@ class Database:
             for command in commands:
                 pipe.execute_command(*command)
             return await pipe.execute(raise_on_error=False)
+
+
+def _heed_cancellation() -> None:
+    """redis-py sends within asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes as that is
+    done: whoever asks again and again has to look whether there was one."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:

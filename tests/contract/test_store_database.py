@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import DataError
 
 from orchestrator.errors import Busy
@@ -33,3 +35,31 @@ async def test_scripts_come_back_after_redis_forgot_them(store: RedisStore) -> N
 async def test_no_redis_is_said_in_words() -> None:
     with pytest.raises(Busy, match="is it running"):
         await RedisStore.connect("redis://127.0.0.1:1/0", "t", LeaseSettings(), RetentionSettings(), LimitSettings())
+
+
+async def test_who_follows_a_stream_can_be_cancelled_at_any_moment(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the library swallows the cancellation, as it may while it sends."""
+    execute, swallowed = Redis.execute_command, asyncio.Event()
+
+    async def swallowing(self: Redis, *args: Any, **options: Any) -> Any:
+        try:
+            return await execute(self, *args, **options)
+        except asyncio.CancelledError:
+            swallowed.set()
+            return []
+
+    monkeypatch.setattr(Redis, "execute_command", swallowing)
+
+    async def follow() -> None:
+        async for _ in store.feed(0):
+            pass
+
+    follower = asyncio.create_task(follow())
+    await asyncio.sleep(0.01)  # it waits for Redis by now
+    follower.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait((follower,))
+    assert follower.cancelled()
+    assert swallowed.is_set()
