@@ -33,8 +33,11 @@ PROOF: Graph = {
 
 
 class Tenant(Protocol):
-    """Whoever uses the ComfyUI. `busy_since`: when the oldest of the runs that it has there came (monotonic)."""
+    """Whoever uses the ComfyUI. `ready`: it is offered runs. `busy_since`: when the oldest of those that it has there
+    came (monotonic)."""
 
+    @property
+    def ready(self) -> bool: ...
     @property
     def busy_since(self) -> float | None: ...
     def end(self, why: End, note: str) -> None:

@@ -103,6 +103,10 @@ class Tenure:
     # --- what the host tells ---
 
     @property
+    def ready(self) -> bool:
+        return self._ready
+
+    @property
     def busy_since(self) -> float | None:
         return min((execution.prompt.there_since for execution in self._executions.values()), default=None)
 

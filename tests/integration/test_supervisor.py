@@ -16,6 +16,7 @@ from orchestrator.domain.run import RunState
 from orchestrator.domain.worker import WorkerEvent, WorkerKind, WorkerState
 from orchestrator.settings import LeaseSettings, WatchdogSettings
 from orchestrator.store.redis import RedisStore
+from orchestrator.worker.supervisor import host
 from orchestrator.worker.supervisor.home import Home
 from orchestrator.worker.supervisor.wear import Limits
 from tests.fixtures.driving import Fleet, eventually, picture, sampled
@@ -342,6 +343,21 @@ async def test_a_disk_that_runs_full_drains_it_until_there_is_room(
         assert worker.note == f"1.50 GB are free for {w.folder}, less than supervision.min_free_gb of 2"
         free[0] = 2_500_000_000
         assert (await fleet.worker("w")).note is None
+        await succeeds(fleet)
+
+
+async def test_what_fills_the_disk_is_deleted_if_it_is_its_own(
+    fleet: Fleet, w: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "WORTHWHILE_BYTES", 1000)
+    monkeypatch.setattr(Home, "free_bytes", lambda home: 3_000_000_000 - 1_000_000 * home.own_bytes())
+    async with fleet.agent_of([w.host(min_free_gb=2.0)]):
+        await fleet.worker("w")
+        pid = w.process.pid
+        (w.folder / "input" / "large.png").write_bytes(bytes(2000))
+        await noted(fleet, "0.00 GB are its own, which a fresh start deletes")
+        await fleet.worker("w")
+        assert w.process.pid != pid
         await succeeds(fleet)
 
 

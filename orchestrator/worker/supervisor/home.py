@@ -6,9 +6,11 @@ Two ComfyUIs that share a folder share its file counter, and overwrite each othe
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -64,13 +66,23 @@ class Home:
         for run_id in run_ids:
             shutil.rmtree(self.output / "fleet" / run_id, ignore_errors=True)
         until = time.time() - busy_s - _SETTLED_S
-        for file in self.temp.rglob("*"):
-            try:
-                if file.is_file() and file.stat().st_mtime < until:
-                    file.unlink()
-            except FileNotFoundError:  # ComfyUI clears its temp folder too
-                continue
+        for file, stat in _files(self.temp):
+            if stat.st_mtime < until:
+                file.unlink(missing_ok=True)
+
+    def own_bytes(self) -> int:
+        """What a fresh start would free."""
+        return sum(stat.st_size for folder in (self.input, self.output, self.temp) for _, stat in _files(folder))
 
     def free_bytes(self) -> int:
         """On the disk that its files go to."""
         return shutil.disk_usage(self.folder).free
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """All files below it. ComfyUI deletes some itself, perhaps right now."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            file = Path(parent, name)
+            with suppress(FileNotFoundError):
+                yield file, file.stat()

@@ -37,6 +37,7 @@ POLL_S = 2.0
 BOOT_POLL_S = 0.25
 ADOPT_S = 15.0  # for one that was found to answer: it may be loading a model
 ANSWER_S = 5.0
+WORTHWHILE_BYTES = 100_000_000  # of inputs above all, which are kept for as long as it lives
 UNKILLABLE_S = 5.0
 NO_LIMITS = Limits()
 HALTED_POLLS = 2  # in a row, after which a process that a signal stopped is not waited for
@@ -57,7 +58,7 @@ class _Sight:
 
     usage: Usage
     halted: bool
-    free_bytes: int
+    crowded: str
 
 
 class SupervisedHost:
@@ -82,7 +83,6 @@ class SupervisedHost:
         self._process: Process | None = None
         self._searched = False
         self._resumed = asyncio.Event()
-        self._fit = False  # the process may be given runs
         self._complaint = ""
         self._runs = 0  # executed by the process
         self._unswept: set[str] = set()
@@ -121,10 +121,10 @@ class SupervisedHost:
             except WorkerFault as fault:
                 raise WorkerFault("comfyui_unfit", f"its warm-up graph failed: {fault.message}") from fault
             process.mark_warm()
-        self._fit = True
 
     async def watch(self, tenant: Tenant) -> None:
         process = self._known
+        self._crowded = False
         async with asyncio.TaskGroup() as group:
             group.create_task(self._await_end(process, tenant))
             halted = 0
@@ -134,7 +134,7 @@ class SupervisedHost:
                 halted = halted + 1 if sight.halted else 0
                 if halted == HALTED_POLLS:
                     tenant.end(End.SICK, f"process {process.pid} was stopped by a signal (SIGSTOP?) and does nothing")
-                if self._fit:
+                if tenant.ready:
                     await self._judge(sight, tenant)
 
     def over(self, run_id: str) -> None:
@@ -182,7 +182,7 @@ class SupervisedHost:
         found = await asyncio.to_thread(Process.find, self._home.record)
         if found is None:
             return
-        self._process, self._fit = found, False
+        self._process = found
         self._happen(Happening.ADOPT, f"process {found.pid} of an earlier agent was taken over")
         until = monotonic() + ADOPT_S
         while found.halted or not await self._answers(found):
@@ -206,7 +206,7 @@ class SupervisedHost:
         except OSError as error:
             self._happen(Happening.FAULT, f"{command[0]} cannot be started: {error}")
             return
-        self._fit, self._complaint, self._runs = False, "", 0
+        self._complaint, self._runs = "", 0
         self._unswept.clear()
         self._happen(Happening.SPAWN, f"process {self._process.pid} was started, on port {port}")
         await tenant.tell(None, f"{self._life.note}: waiting for it to answer")
@@ -234,6 +234,8 @@ class SupervisedHost:
 
     async def _end(self, process: Process, grace_s: float, tenant: Tenant | None) -> None:
         """Ends the process, by force if it does not heed after `grace_s`."""
+        if tenant is not None:
+            await tenant.tell(None, f"{self._life.note}: ending process {process.pid}")
         if grace_s:
             process.send(SIGTERM)
             await _within(grace_s, process)
@@ -271,21 +273,28 @@ class SupervisedHost:
         self._home.sweep(swept, 0.0 if busy_since is None else monotonic() - busy_since)
         self._unswept -= swept
         usage = Usage(process.rss_bytes(), self._runs, process.age_s)
-        return _Sight(usage, process.halted, self._home.free_bytes())
+        crowded = self._crowding()
+        if crowded and (own_bytes := self._home.own_bytes()) >= WORTHWHILE_BYTES:
+            self.complain(f"{crowded}; {own_bytes / GB:.2f} GB are its own, which a fresh start deletes")
+        return _Sight(usage, process.halted, crowded)
+
+    def _crowding(self) -> str:
+        """Why its disk is too full for more runs, in words."""
+        free, floor = self._home.free_bytes() / GB, self._settings.min_free_gb
+        if free >= floor:
+            return ""
+        return f"{free:.2f} GB are free for {self._home.folder}, less than supervision.min_free_gb of {floor:g}"
 
     async def _judge(self, sight: _Sight, tenant: Tenant) -> None:
         why = self._complaint or worn(sight.usage, self._demands.limits)
         if why is not None:
             self._happen(Happening.WEAR, why)
             tenant.retire(why)
-        elif sight.free_bytes < self._settings.min_free_gb * GB:
-            free, floor = sight.free_bytes / GB, self._settings.min_free_gb
-            note = f"{free:.2f} GB are free for {self._home.folder}, less than supervision.min_free_gb of {floor:g}"
-            self._crowded = True
-            await tenant.tell(WorkerEvent.DRAIN, note)
-        elif self._crowded:
-            self._crowded = False
+        elif sight.crowded and not self._crowded:
+            await tenant.tell(WorkerEvent.DRAIN, sight.crowded)
+        elif self._crowded and not sight.crowded:
             await tenant.tell(WorkerEvent.RESUME, "")
+        self._crowded = bool(sight.crowded)
 
     # --- how ---
 
