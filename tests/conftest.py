@@ -15,7 +15,13 @@ from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSetting
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
 
-pytest_plugins = ["tests.fixtures.comfyui", "tests.fixtures.real_comfyui", "tests.fixtures.up", "tests.fixtures.whole"]
+pytest_plugins = [
+    "tests.fixtures.comfyui",
+    "tests.fixtures.real_comfyui",
+    "tests.fixtures.up",
+    "tests.fixtures.whole",
+    "tests.fixtures.failing",
+]
 
 _namespaces = itertools.count()
 

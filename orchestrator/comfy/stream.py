@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import orjson
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from orchestrator.comfy.protocol import Event, parse
@@ -43,6 +43,20 @@ class Stream:
 
     def __init__(self, url: str) -> None:
         self._url = "ws" + url.rstrip("/").removeprefix("http") + "/ws?clientId="
+        self._socket: ClientConnection | None = None
+
+    async def carries(self, within_s: float) -> bool:
+        """Whether the connection there is now goes through to ComfyUI and back. One that does not is given up."""
+        socket = self._socket
+        if socket is None:
+            return False
+        try:
+            async with asyncio.timeout(within_s):
+                await (await socket.ping())
+        except (TimeoutError, WebSocketException):
+            socket.transport.abort()
+            return False
+        return True
 
     async def __aiter__(self) -> AsyncIterator[Event | Connected | Disconnected]:
         failures = 0
@@ -62,12 +76,14 @@ class Stream:
                 ) as socket:
                     await socket.send(_HELLO)  # heeded only as the first message
                     failures = 0
+                    self._socket = socket
                     yield Connected(client_id)
                     async for frame in socket:
                         yield parse(frame)
                 reason = "ComfyUI closed the connection"
             except (OSError, WebSocketException) as error:
                 reason = f"{type(error).__name__}: {error}"
+            self._socket = None
             if failures == 0:
                 yield Disconnected(reason)
             await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])

@@ -75,8 +75,6 @@ class Bench:
         match outcome:
             case Lost(error=error) if error.code == "device_fault":
                 self.end(End.SICK, error.message)
-            case Lost(error=error, stale=True):
-                self.end(End.CHANGED, f"it has to be looked at anew: {error.message}")
             case Lost(error=error) if error.code == "out_of_memory":
                 self.out_of_memory += 1
                 if self.out_of_memory == OUT_OF_MEMORY_MAX:

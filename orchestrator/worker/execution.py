@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 
 from orchestrator.comfy.answers import HistoryEntry
@@ -12,7 +13,7 @@ from orchestrator.domain.asset import Output
 from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import Needs
 from orchestrator.domain.run import TERMINAL, RunState
-from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded
+from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded, WorkerFault
 from orchestrator.graph.needs import needs
 from orchestrator.graph.stage import break_cache
 from orchestrator.store.port import Graph, Order, Result, RunKey
@@ -29,10 +30,10 @@ HALT_GRACE_S = 15.0  # for a node that ran out of time to come to a point where 
 
 
 class Execution:
-    """`found`: its ComfyUI has the run already, from before this driver. `key` and `job_id` are there once its order
-    is; `announced`: the store knows that it executes."""
+    """`found`: its ComfyUI has the run already, from before this driver. `adopted`: the ComfyUI was looked at after it
+    was given the run. `key` and `job_id` are there once its order is; `announced`: the store knows that it executes."""
 
-    def __init__(self, run_id: str, bench: Bench, found: bool = False) -> None:
+    def __init__(self, run_id: str, bench: Bench, found: bool = False, adopted: bool = False) -> None:
         self.run_id = run_id
         self.job_id = ""
         self.key: RunKey | None = None
@@ -41,6 +42,7 @@ class Execution:
         self.prompt = Prompt(run_id, bench, self.leash, found)
         self._bench = bench
         self._found = found
+        self._adopted = adopted
         self._collecting = False  # there may be something in storage
 
     def stop(self, why: Stop, note: str = "") -> None:
@@ -87,7 +89,7 @@ class Execution:
             return Failed(job_error(error))
         except Retryable as error:
             await self.prompt.halt()
-            return lost(error, self._needs(order))
+            return await self._lost(lost(error, self._needs(order)))
         except Stopped:
             return await self._give_up(order.spec.timeout_s)
         except Superseded:
@@ -96,6 +98,16 @@ class Execution:
             log.exception("run %s failed in a way that was not foreseen", self.run_id)
             await self.prompt.halt()
             return Lost(JobError("internal", f"comfyfleet failed, not the job: {error!r}; please report this"))
+
+    async def _lost(self, verdict: Lost) -> Outcome:
+        """A worker that has not what it was taken to have is looked at anew before anybody else may give it runs: this
+        one waits there, and is given back when it is certain."""
+        if not verdict.stale or self._adopted:
+            return verdict
+        with suppress(WorkerFault):  # what it keeps of half a prompt would be taken for how this one ended
+            await self._bench.client.delete_history([self.run_id])
+        self._bench.end(End.CHANGED, f"it has to be looked at anew: {verdict.error.message}")
+        return Left()
 
     async def _produce(self, order: Order) -> Outcome:
         verdict = await self._attempt(order, order.graph)

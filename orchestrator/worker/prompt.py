@@ -140,8 +140,9 @@ class Prompt:
         return True
 
     async def forget(self) -> None:
-        """Makes ComfyUI ready to take it once more."""
-        await insist(lambda: self._bench.client.delete_history([self.run_id]), self._bench.doubt)
+        """Makes ComfyUI ready to take it once more. Raises Stopped."""
+        async with self._leash.held():
+            await insist(lambda: self._bench.client.delete_history([self.run_id]), self._bench.doubt)
         self._look = False
         self._vigil = None
 

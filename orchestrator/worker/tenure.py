@@ -194,7 +194,8 @@ class Tenure:
         queue = await insist(bench.client.queue, bench.doubt)
         for run_id in [run_id for run_id in duties.runs if run_id in self._untouched]:
             history = partial(bench.client.history, run_id)
-            self._take(bench, run_id, found=run_id in queue or await insist(history, bench.doubt) is not None)
+            found = run_id in queue or await insist(history, bench.doubt) is not None
+            self._take(bench, run_id, found, adopted=True)
         for run_id in self._executions.keys() & duties.canceling:
             self._executions[run_id].stop(Stop.CANCEL)
         self._bench = bench
@@ -234,7 +235,7 @@ class Tenure:
 
     # --- runs ---
 
-    def _take(self, bench: Bench, run_id: str, found: bool = False) -> None:
+    def _take(self, bench: Bench, run_id: str, found: bool = False, adopted: bool = False) -> None:
         """Sees to a run, unless it is seen to already."""
         if run_id in self._executions or self._ending.done():
             return
@@ -242,7 +243,7 @@ class Tenure:
             self._untouched.add(run_id)
             return
         self._untouched.discard(run_id)
-        execution = self._executions[run_id] = Execution(run_id, bench, found)
+        execution = self._executions[run_id] = Execution(run_id, bench, found, adopted)
         task = self._group.create_task(self._execute(execution))
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)

@@ -93,6 +93,8 @@ class Sockets:
     async def close(self) -> None:
         for socket in list(self._sockets.values()):
             await socket.close()
+        for abort in list(self._aborts):  # of those that `forget` took out of sight
+            abort()
 
 
 async def _send(socket: web.WebSocketResponse, message: Message) -> None:
