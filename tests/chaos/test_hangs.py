@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.simulator.comfyui.faults import Fault, Kind
-from orchestrator.worker import watch
 from tests.fixtures.comfyui import StartSim, StartSimProcess
-from tests.fixtures.driving import Wire, picture, sampled
+from tests.fixtures.driving import picture, sampled
 from tests.fixtures.failing import SUPERVISION, Installed, fail, states, succeeds
 from tests.fixtures.whole import StartWhole
 
@@ -113,24 +112,6 @@ async def test_what_takes_long_is_no_hang(whole: StartWhole, sim_comfyui: StartS
     job = await fleet.ended(job_id)
     assert (job["status"], states(job)) == ("succeeded", [("w", "succeeded")])
     assert [change["state"] for change in (await fleet.worker("w"))["changes"]] == ["ready", "starting"]
-
-
-async def test_a_websocket_that_is_swallowed_is_no_hang(
-    whole: StartWhole, sim_comfyui: StartSim, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watch, "ECHO_S", 0.3)
-    sim = await sim_comfyui(step_seconds=0.05)
-    async with Wire(sim.url) as wire:
-        fleet = await whole({"w": wire.url}, **WATCHDOG)
-        job_id = await fleet.submit(sampled(steps=60))
-        await fleet.running(job_id)
-        wire.swallowing = True
-        job = await fleet.ended(job_id)
-        assert (job["status"], states(job)) == ("succeeded", [("w", "succeeded")])
-        assert len(sim.spans) == 1
-
-
-# --- it grows with every run ---
 
 
 async def test_a_leak(whole: StartWhole, installed: Installed) -> None:
