@@ -171,13 +171,19 @@ async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
     if not hosts:
         log.warning("no workers: jobs wait until an agent brings some; see `workers:` of fleet.yaml")
     agent = Agent(name, shared.store, shared.storage, hosts, settings.leases, settings.watchdog)
-    async with _running(agent.run()):
-        yield
-        try:
-            async with asyncio.timeout(DRAIN_S):
-                await agent.drain()
-        except TimeoutError:
-            log.warning("not drained in %.0f s (something executes, or Redis is away): the next start goes on", DRAIN_S)
+    try:
+        async with _running(agent.run()):
+            yield
+            try:
+                async with asyncio.timeout(DRAIN_S):
+                    await agent.drain()
+            except TimeoutError:
+                told = "not drained in %.0f s (something executes, or Redis is away): the next start goes on"
+                log.warning(told, DRAIN_S)
+    finally:
+        for host in hosts:
+            if isinstance(host, SupervisedHost) and host.pid is not None:
+                log.warning("%s: process %d goes on: the next start takes it over", host.info.id, host.pid)
 
 
 @asynccontextmanager

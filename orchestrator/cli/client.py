@@ -53,7 +53,11 @@ class FleetClient:
     async def post(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """Sends JSON, answers JSON."""
         headers = {"Content-Type": "application/json", **(headers or {})}
-        return await self._json("POST", path, data=orjson.dumps({} if body is None else body), headers=headers)
+        try:
+            data = orjson.dumps({} if body is None else body)
+        except TypeError as error:
+            raise InvalidRequest("bad_value", f"the request holds what cannot be sent: {error}") from error
+        return await self._json("POST", path, data=data, headers=headers)
 
     async def upload(self, file: Path) -> Any:
         """Stores the file as an asset and answers it."""

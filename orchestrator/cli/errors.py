@@ -26,7 +26,7 @@ class OneLineErrors(TyperGroup):
         except FleetError as error:
             sys.exit(report(error))
         except ExceptionGroup as group:
-            expected = [error for error in _leaves(group) if isinstance(error, FleetError)]
+            expected = [error for error in _leaves(group) if isinstance(error, FleetError | OSError)]
             if not expected:
                 raise
             sys.exit(report(expected[0]))
@@ -38,6 +38,8 @@ class OneLineErrors(TyperGroup):
         except BrokenPipeError:  # `comfyfleet jobs | head`
             sys.stderr.close()
             sys.exit(FAILED)
+        except OSError as error:
+            sys.exit(report(error))
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -46,8 +48,11 @@ def complain(message: str) -> None:
     print(f"comfyfleet: {' '.join(message.split())}", file=sys.stderr)
 
 
-def report(error: FleetError) -> int:
+def report(error: FleetError | OSError) -> int:
     """Says the error in one line and answers the exit code for it."""
+    if isinstance(error, OSError):
+        complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        return FAILED
     where = error.details.get("pointer")
     line = f"{error.message} (at {where})" if where and str(where) not in error.message else error.message
     complain(line)

@@ -25,7 +25,9 @@ Params = Annotated[list[str] | None, typer.Option("-p", "--param", metavar="KEY=
 Files = Annotated[
     list[str] | None, typer.Option("-f", "--file", metavar="KEY=FILE", help="Upload a file, and set a param to it.")
 ]
-Count = Annotated[int, typer.Option("-n", "--count", min=1, help="How many jobs; each draws a seed of its own.")]
+Count = Annotated[
+    int, typer.Option("-n", "--count", min=1, max=10_000, help="How many jobs; each draws a seed of its own.")
+]
 
 
 def run(
@@ -87,6 +89,7 @@ async def _upload(fleet: FleetClient, path: str) -> str:
 
 
 async def _carry_out(fleet: FleetClient, path: str, body: Any, count: int, folder: Path) -> list[Job]:
+    await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)  # before anything is run for it
     turn = asyncio.Semaphore(SUBMITS_AT_ONCE)
 
     async def send() -> Job:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SILENCE_S = 5.0  # after which a run that executes is looked for
 UNHEARD_S = 1.0  # the same, for one that the websocket cannot tell of
 RETRY_S = 0.3
+ECHO_S = 10.0  # in which a websocket that is in order carries a ping there and back
 IDLE_S = 10.0  # the same, where nothing executes: a worker that hangs is better found before it is given a run
 STALLED_S = 60.0  # between two prompts it may unload models, which takes seconds
 GONE_AFTER_S: Mapping[str, float] = {"comfyui_refused": 1.0, "comfyui_broken": 10.0, "comfyui_timeout": 60.0}
@@ -37,6 +38,7 @@ class Watch:
     def __init__(self, bench: Bench, executions: Mapping[str, Execution]) -> None:
         self._bench = bench
         self._executions = executions
+        self._stream = Stream(bench.client.url)
         self._connections = 0
         self._unproven = False  # reconnected, and nothing seen yet that shows it is the same ComfyUI
         self._sign_at = monotonic()  # of life
@@ -45,7 +47,7 @@ class Watch:
 
     async def listen(self) -> None:
         """Passes the websocket's events on, for ever."""
-        async for event in Stream(self._bench.client.url):
+        async for event in self._stream:
             self._sign_at = monotonic()
             match event:
                 case Connected(client_id=client_id):
@@ -67,7 +69,7 @@ class Watch:
         """Asks for the queue where the websocket is not enough, until ComfyUI is gone."""
         while True:
             await passed(self._bench.doubted, UNHEARD_S)
-            self._check_progress()
+            await self._check_progress()
             if self._bench.doubted.is_set() or self._due():
                 self._bench.doubted.clear()
                 await self._ask()
@@ -121,10 +123,13 @@ class Watch:
         if not any(execution.run_id in queue for execution in followed):
             self._bench.end(End.CHANGED, "its websocket was lost, and it may have been restarted meanwhile")
 
-    def _check_progress(self) -> None:
-        for execution in self._executions.values():
+    async def _check_progress(self) -> None:
+        """A run that gives no sign hangs, unless it is the websocket that swallows what it says."""
+        for execution in list(self._executions.values()):
             if not self._unheard(execution) and (why := execution.prompt.overdue()):
-                self._bench.end(End.SICK, f"its ComfyUI hangs: run {execution.run_id} gave {why}")
+                if await self._stream.carries(ECHO_S):
+                    self._bench.end(End.SICK, f"its ComfyUI hangs: run {execution.run_id} gave {why}")
+                return
 
     def _check_queue(self, queue: Queue) -> None:
         """A ComfyUI whose executing thread has died still answers, and takes prompts."""

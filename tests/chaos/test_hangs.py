@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.simulator.comfyui.faults import Fault, Kind
+from orchestrator.worker import watch
 from tests.fixtures.comfyui import StartSim, StartSimProcess
-from tests.fixtures.driving import picture, sampled
+from tests.fixtures.driving import Wire, eventually, picture, sampled
 from tests.fixtures.failing import SUPERVISION, Installed, fail, states, succeeds
 from tests.fixtures.whole import StartWhole
 
@@ -67,7 +70,7 @@ async def test_a_broken_device_that_is_not_ours_to_restart(whole: StartWhole, si
 # --- it hangs, and interrupts are seen between two steps only ---
 
 
-WATCHDOG = {"watchdog": {"step_s": 0.5, "node_s": 2.0}}
+WATCHDOG = {"watchdog": {"step_s": 0.5, "node_s": 1.5}}
 
 
 @pytest.mark.parametrize("kind", [Kind.HANG, Kind.ZOMBIE])
@@ -97,7 +100,7 @@ async def test_a_hang_that_is_not_ours_to_end(whole: StartWhole, sim_comfyui: St
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault(Kind.SLOW_LOAD, seconds=1.2), Fault(Kind.STALL, class_type="VAEDecode", seconds=1.2)],
+    [Fault(Kind.SLOW_LOAD, seconds=0.8), Fault(Kind.STALL, class_type="VAEDecode", seconds=0.8)],
     ids=lambda fault: fault.kind,
 )
 async def test_what_takes_long_is_no_hang(whole: StartWhole, sim_comfyui: StartSim, fault: Fault) -> None:
@@ -114,6 +117,24 @@ async def test_what_takes_long_is_no_hang(whole: StartWhole, sim_comfyui: StartS
     assert [change["state"] for change in (await fleet.worker("w"))["changes"]] == ["ready", "starting"]
 
 
+async def test_a_websocket_that_is_swallowed_is_no_hang(
+    whole: StartWhole, sim_comfyui: StartSim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "ECHO_S", 0.3)
+    sim = await sim_comfyui(step_seconds=0.05)
+    async with Wire(sim.url) as wire:
+        fleet = await whole({"w": wire.url}, **WATCHDOG)
+        job_id = await fleet.submit(sampled(steps=40))
+        await fleet.running(job_id)
+        wire.swallowing = True
+        job = await fleet.ended(job_id)
+        assert (job["status"], states(job)) == ("succeeded", [("w", "succeeded")])
+        assert len(sim.spans) == 1
+
+
+# --- it grows with every run, and so does what it leaves behind ---
+
+
 async def test_a_leak(whole: StartWhole, installed: Installed) -> None:
     """It is replaced before it takes the machine along. No run is lost for that: what has not begun is given back."""
     grows = {"faults": [{"kind": "leak", "bytes": 200_000_000, "times": None}]}
@@ -123,3 +144,21 @@ async def test_a_leak(whole: StartWhole, installed: Installed) -> None:
         job = await fleet.ended(await fleet.submit(picture(color), retries=0))
         assert job["status"] == "succeeded", job["error"]
     await fleet.worker_told("leaky-cpu0", "recycle.rss_gb is 0.4")
+
+
+async def test_what_it_leaves_behind(whole: StartWhole, installed: Installed, tmp_path: Path) -> None:
+    """Its folders are its own, and are swept of what was collected."""
+    fills = {"faults": [{"kind": "fill", "bytes": 1_000_000, "times": None}]}
+    fleet = await whole([installed("one", fills), installed("two", fills)], **SUPERVISION)
+    for color in range(4):
+        job = await fleet.ended(await fleet.submit(picture(color)))
+        assert job["status"] == "succeeded", job["error"]
+    homes = [tmp_path / "data/workers" / f"{name}-cpu0" for name in ("one", "two")]
+    assert all((home / "temp").is_dir() for home in homes)
+
+    def left() -> list[Path]:
+        found = [file for home in homes for kind in ("output", "temp") for file in (home / kind).rglob("*")]
+        return [file for file in found if file.is_file()]
+
+    assert left()
+    await eventually(lambda: not left(), "what was collected to be deleted")

@@ -39,7 +39,7 @@ async def test_out_of_memory_once(whole: StartWhole, sim_comfyui: StartSim, node
 
 
 async def test_out_of_memory_whatever_is_unloaded(whole: StartWhole, sim_comfyui: StartSim) -> None:
-    small = await sim_comfyui()
+    small = await sim_comfyui(node_pack=True)
     as_small = await sim_comfyui()
     large = await sim_comfyui(vram_bytes=48 * GIB)
     fleet = await whole({"small": small.url, "as-small": as_small.url, "large": large.url})
@@ -56,7 +56,7 @@ async def test_out_of_memory_whatever_is_unloaded(whole: StartWhole, sim_comfyui
 
 
 async def test_out_of_memory_wherever_it_is_tried(whole: StartWhole, sim_comfyui: StartSim) -> None:
-    sim = await sim_comfyui(faults=(always(Kind.OUT_OF_MEMORY, class_type="KSampler"),))
+    sim = await sim_comfyui(node_pack=True, faults=(always(Kind.OUT_OF_MEMORY, class_type="KSampler"),))
     fleet = await whole({"w": sim.url})
     job = await fleet.ended(await fleet.submit(sampled(steps=1)))
     assert (job["status"], job["error"]["code"]) == ("failed", "out_of_memory")

@@ -127,21 +127,6 @@ async def test_object_info_is_asked_for_once_a_boot(whole: StartWhole, sim_comfy
     assert slow["occasions"] == 1
 
 
-async def test_a_model_that_takes_long_to_load(whole: StartWhole, sim_comfyui: StartSim) -> None:
-    """ComfyUI says nothing while it loads: longer than a silence that is looked into, and it is left alone."""
-    sim, other = await sim_comfyui(), await sim_comfyui()
-    fleet = await whole({"w": sim.url, "other": other.url})
-    await fleet.client.post("/v1/workers/other/drain")
-    sim.fail(Fault(Kind.SLOW_LOAD, seconds=2.0))
-    epoch = (await fleet.worker("w"))["state"]
-    job_id = await fleet.submit(sampled(steps=1))
-    await fleet.running(job_id)
-    await fleet.client.post("/v1/workers/other/resume")
-    job = await fleet.ended(job_id)
-    assert (job["status"], states(job)) == ("succeeded", [("w", "succeeded")])
-    assert (await fleet.worker("w"))["state"] == epoch
-
-
 async def test_a_disk_that_is_full(whole: StartWhole, sim_comfyui: StartSim) -> None:
     full, other = await sim_comfyui(), await sim_comfyui()
     fleet = await whole({"full": full.url, "other": other.url})

@@ -124,6 +124,8 @@ def test_a_value_is_typed_by_the_schema_of_the_workflow(run) -> None:
         (("run", "hello", "-p", "width=5"), "/params/width"),
         (("run", "hello", "-p", "width"), "write it as -p KEY=VALUE"),
         (("run", "image-invert", "-f", "image=absent.png"), "cannot read absent.png"),
+        (("run", "hello", "-p", "width=99999999999999999999999"), "cannot be sent"),
+        (("run", "hello", "-n", "100000000"), "less than or equal to 10000"),
         (("run", "no-such-workflow"), "no-such-workflow"),
         (("submit", "absent.json"), "cannot read absent.json"),
         (("job", "no-such-job"), "no-such-job"),
@@ -135,6 +137,18 @@ def test_a_value_is_typed_by_the_schema_of_the_workflow(run) -> None:
 )
 def test_a_wrong_command_is_told_in_one_line(run, command: tuple[str, ...], says: str) -> None:
     assert says in one_line(run(*command, code=2))
+
+
+@pytest.mark.parametrize("folder", ["taken", "taken/pictures", "/proc/pictures"])
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_run(
+    run, fleet: str, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "taken").touch()
+    (tmp_path / "g.json").write_bytes(orjson.dumps(TRIVIAL))
+    before = len(ask(fleet, "GET", "/v1/jobs")["jobs"])
+    for command in (("run", "hello"), ("submit", "g.json"), ("workflows", "init", "g.json")):
+        assert folder in one_line(run(*command, "-o", folder, code=1))
+    assert len(ask(fleet, "GET", "/v1/jobs")["jobs"]) == before
 
 
 def test_a_fleet_that_is_not_there_is_told_in_one_line(run) -> None:

@@ -88,6 +88,11 @@ class SupervisedHost:
         self._unswept: set[str] = set()
         self._crowded = False  # its disk was too full for more runs
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, if there is one."""
+        return None if self._process is None else self._process.pid
+
     async def start(self, tenant: Tenant) -> str:
         if not self._searched:
             await self._search()
