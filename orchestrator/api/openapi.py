@@ -13,8 +13,8 @@ from typing_extensions import TypedDict
 
 from orchestrator import __version__
 from orchestrator.api.errors import STATUS
+from orchestrator.api.fleet.views.describe import described
 from orchestrator.api.routes import Answer, Route
-from orchestrator.api.views.describe import described
 
 _PLACE = re.compile(r"{(\w+)}")
 _BODY_CODES = (

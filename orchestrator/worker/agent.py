@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from orchestrator.delivery.storage import Storage
 from orchestrator.errors import Busy
 from orchestrator.settings import LeaseSettings, WatchdogSettings
-from orchestrator.worker.bench import AgentStore
+from orchestrator.worker.context import AgentStore
 from orchestrator.worker.driver import Driver
 from orchestrator.worker.host import Host
 

@@ -17,7 +17,7 @@ from orchestrator.delivery import keys
 from orchestrator.delivery.media import HEAD_BYTES, Media, inspect
 from orchestrator.delivery.storage import Storage
 from orchestrator.domain.asset import MediaType, Output
-from orchestrator.worker.patience import insist
+from orchestrator.worker.backoff import insist
 
 PARALLEL = 4  # transfers at once from one worker, whatever the number of runs
 _TEXT = Media("text/plain; charset=utf-8", MediaType.TEXT)

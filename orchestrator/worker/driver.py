@@ -13,9 +13,9 @@ from time import monotonic
 from orchestrator.delivery.storage import Storage
 from orchestrator.settings import LeaseSettings, WatchdogSettings
 from orchestrator.store.port import Mail
-from orchestrator.worker.bench import AgentStore, End
+from orchestrator.worker.backoff import passed
+from orchestrator.worker.context import AgentStore, End
 from orchestrator.worker.host import Host
-from orchestrator.worker.patience import passed
 from orchestrator.worker.tenure import Tenure
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, 
 from orchestrator.graph.needs import needs
 from orchestrator.graph.stage import break_cache
 from orchestrator.store.port import Graph, Order, Result, RunKey
-from orchestrator.worker.bench import Bench, End
+from orchestrator.worker.backoff import insist
+from orchestrator.worker.cancellation import CancelScope, Stop, Stopped
 from orchestrator.worker.collector import Owner
-from orchestrator.worker.leash import Leash, Stop, Stopped
+from orchestrator.worker.context import End, WorkerContext
 from orchestrator.worker.outcome import Canceled, Done, Dropped, Failed, Left, Lost, Outcome, job_error, lost, too_large
-from orchestrator.worker.patience import insist
 from orchestrator.worker.prompt import Prompt, vanished
 
 log = logging.getLogger(__name__)
@@ -33,23 +33,23 @@ class Execution:
     """`found`: its ComfyUI has the run already, from before this driver. `adopted`: the ComfyUI was looked at after it
     was given the run. `key` and `job_id` are there once its order is; `announced`: the store knows that it executes."""
 
-    def __init__(self, run_id: str, bench: Bench, found: bool = False, adopted: bool = False) -> None:
+    def __init__(self, run_id: str, context: WorkerContext, found: bool = False, adopted: bool = False) -> None:
         self.run_id = run_id
         self.job_id = ""
         self.key: RunKey | None = None
         self.announced = False
-        self.leash = Leash()
-        self.prompt = Prompt(run_id, bench, self.leash, found)
-        self._bench = bench
+        self.scope = CancelScope()
+        self.prompt = Prompt(run_id, context, self.scope, found)
+        self._context = context
         self._found = found
         self._adopted = adopted
         self._collecting = False  # there may be something in storage
 
     def stop(self, why: Stop, note: str = "") -> None:
         """Gives it up as soon as that is safe. What has begun is not given back."""
-        if why is Stop.RETURN and (self.leash.why or self.leash.started_at is not None):
+        if why is Stop.RETURN and (self.scope.why or self.scope.started_at is not None):
             return
-        self.leash.stop(why, note)
+        self.scope.stop(why, note)
 
     async def run(self) -> None:
         """At the end the run is over in the store, or it is not ours any more."""
@@ -57,9 +57,9 @@ class Execution:
         if order is None:
             return
         self.job_id = order.spec.id
-        self.key = RunKey(self.run_id, order.run.attempt, self._bench.info.id)
+        self.key = RunKey(self.run_id, order.run.attempt, self._context.info.id)
         if self._found and order.run.state is RunState.RUNNING:
-            self.leash.begin()
+            self.scope.begin()
         try:
             outcome = await self._outcome(order)
             await self._settle(self.key, outcome)
@@ -67,22 +67,22 @@ class Execution:
             await self.prompt.halt()
             outcome = Dropped()
         if isinstance(outcome, Done) or await self._is_over():
-            self._bench.finished.append(self.run_id)
-        self._bench.learn(outcome)
+            self._context.finished.append(self.run_id)
+        self._context.learn(outcome)
 
     async def _claim(self) -> Order | None:
         """The order, if it is still for us."""
         try:
-            order = await insist(lambda: self._bench.store.order(self.run_id))
+            order = await insist(lambda: self._context.store.order(self.run_id))
         except NotFound:
             return None
-        ours = order.run.worker == self._bench.info.id and order.run.state in (RunState.ASSIGNED, RunState.RUNNING)
+        ours = order.run.worker == self._context.info.id and order.run.state in (RunState.ASSIGNED, RunState.RUNNING)
         return order if ours else None
 
     async def _outcome(self, order: Order) -> Outcome:
         try:
             if order.run.state is RunState.RUNNING and not self._found:
-                raise vanished(self._bench.info.url)
+                raise vanished(self._context.info.url)
             return await self._produce(order)
         except (Permanent, InvalidRequest) as error:
             await self.prompt.halt()
@@ -105,8 +105,8 @@ class Execution:
         if not verdict.stale or self._adopted:
             return verdict
         with suppress(WorkerFault):  # what it keeps of half a prompt would be taken for how this one ended
-            await self._bench.client.delete_history([self.run_id])
-        self._bench.end(End.CHANGED, f"it has to be looked at anew: {verdict.error.message}")
+            await self._context.client.delete_history([self.run_id])
+        self._context.end(End.CHANGED, f"it has to be looked at anew: {verdict.error.message}")
         return Left()
 
     async def _produce(self, order: Order) -> Outcome:
@@ -123,7 +123,7 @@ class Execution:
     async def _forget(self) -> None:
         """It can be executed here once more, as if it had not been."""
         await self.prompt.forget()
-        self.leash.rest()
+        self.scope.rest()
         self._found = False
 
     async def _attempt(self, order: Order, graph: Graph, alone: bool = False) -> Done | Verdict:
@@ -136,11 +136,11 @@ class Execution:
         verdict = session.conclude(entry)
         if not isinstance(verdict, Collect):
             return verdict
-        load_s = self._bench.residency.run(self._needs(order).models)
+        load_s = self._context.residency.run(self._needs(order).models)
         self._collecting = True
         try:
-            async with self.leash.held():
-                outputs = await self._bench.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
+            async with self.scope.held():
+                outputs = await self._context.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
         except NotFound as error:
             return missing_file(error.message)
         return Done(self._result(entry, outputs, load_s))
@@ -151,43 +151,43 @@ class Execution:
             await self._post(await self._staged(graph), outputs, alone)
         except Permanent:
             # ComfyUI may have lost an input that it had.
-            if not self._bench.stager.forget(graph):
+            if not self._context.stager.forget(graph):
                 raise
             await self.prompt.halt()
             await self._post(await self._staged(graph), outputs, alone)
 
     async def _post(self, graph: Graph, outputs: Sequence[str], alone: bool) -> None:
-        async with self.leash.held():
-            await self._bench.posting.acquire()
+        async with self.scope.held():
+            await self._context.posting.acquire()
         try:
             if alone:
-                async with self.leash.held():
-                    await self._bench.empty()
+                async with self.scope.held():
+                    await self._context.empty()
             await self.prompt.post(graph, outputs)
         finally:
-            self._bench.posting.release()
+            self._context.posting.release()
 
     async def _staged(self, graph: Graph) -> Graph:
-        async with self.leash.held():
-            return await self._bench.stager.stage(graph, self.run_id)
+        async with self.scope.held():
+            return await self._context.stager.stage(graph, self.run_id)
 
     async def _announce(self, waited_s: float) -> None:
         key = self.key
         assert key is not None
-        await insist(lambda: self._bench.store.start(key, waited_s))
+        await insist(lambda: self._context.store.start(key, waited_s))
         self.announced = True
 
     def _needs(self, order: Order) -> Needs:
-        return needs(order.graph, self._bench.catalog, order.spec.outputs)
+        return needs(order.graph, self._context.catalog, order.spec.outputs)
 
     def _result(self, entry: HistoryEntry, outputs: tuple[Output, ...], load_s: float) -> Result:
         if entry.started_at is not None and entry.ended_at is not None:
             execute_s = max(0.0, entry.ended_at - entry.started_at)
         else:
-            execute_s = monotonic() - (self.leash.started_at or self.prompt.posted_at)
-        rate = self._bench.info.rate
+            execute_s = monotonic() - (self.scope.started_at or self.prompt.posted_at)
+        rate = self._context.info.rate
         cost = None if rate is None else rate * execute_s / 3600
-        return Result(outputs, execute_s, min(load_s, execute_s), cost, self._bench.residency.report())
+        return Result(outputs, execute_s, min(load_s, execute_s), cost, self._context.residency.report())
 
     def _judge(self, verdict: Verdict) -> Outcome:
         match verdict:
@@ -196,19 +196,19 @@ class Execution:
             case Retry(error=error):
                 return Lost(error)
             case OutOfMemory(error=error, on_device=on_device):
-                return too_large(error, on_device, self._bench.info)
-            case _ if self.leash.why is Stop.CANCEL:
+                return too_large(error, on_device, self._context.info)
+            case _ if self.scope.why is Stop.CANCEL:
                 return Canceled()
             case _:
-                message = f"somebody else interrupted it on {self._bench.info.url}"
+                message = f"somebody else interrupted it on {self._context.info.url}"
                 return Lost(JobError("interrupted", message))
 
     async def _give_up(self, timeout_s: float) -> Outcome:
         """What becomes of a run that was stopped, or whose time is up."""
-        why = self.leash.why
+        why = self.scope.why
         if not await self.prompt.halt(HALT_GRACE_S + (timeout_s if why else 0.0)):
-            self._bench.end(End.GONE, f"run {self.run_id} does not stop when it is told to: restart its ComfyUI")
-        match self.leash.why:
+            self._context.end(End.GONE, f"run {self.run_id} does not stop when it is told to: restart its ComfyUI")
+        match self.scope.why:
             case None:
                 message = f"it executed for longer than its timeout_s of {timeout_s:g}: allow more, or ask for less"
                 return Failed(JobError("timeout", message))
@@ -217,16 +217,16 @@ class Execution:
             case Stop.DROP:
                 return Dropped()
             case Stop.RETURN:
-                return Lost(JobError("returned", self.leash.note), free=True)
+                return Lost(JobError("returned", self.scope.note), free=True)
             case Stop.LOSE:
-                error = JobError("worker_lost", f"its worker went away: {self.leash.note}")
+                error = JobError("worker_lost", f"its worker went away: {self.scope.note}")
                 return Lost(error, free=not self.prompt.posted)
             case Stop.LEAVE:
                 return Left()
 
     async def _settle(self, key: RunKey, outcome: Outcome) -> None:
         """Tells the store."""
-        store = self._bench.store
+        store = self._context.store
         match outcome:
             case Done(result=result):
                 await insist(lambda: store.commit(key, result))
@@ -242,11 +242,11 @@ class Execution:
     async def _is_over(self) -> bool:
         """Whether nobody will work on the run any more; then what was stored for it goes, unless it is seen."""
         try:
-            state = (await insist(lambda: self._bench.store.order(self.run_id))).run.state
+            state = (await insist(lambda: self._context.store.order(self.run_id))).run.state
         except NotFound:
             state = None
         if state is not None and state not in TERMINAL:
             return False
         if self._collecting and state is not RunState.SUCCEEDED:
-            await self._bench.collector.discard(Owner(self.job_id, self.run_id))
+            await self._context.collector.discard(Owner(self.job_id, self.run_id))
         return True

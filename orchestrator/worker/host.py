@@ -16,8 +16,8 @@ from orchestrator.domain.worker import WorkerEvent, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.store.port import Graph
-from orchestrator.worker.bench import End
-from orchestrator.worker.rehearsal import rehearse
+from orchestrator.worker.context import End
+from orchestrator.worker.warmup import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class AttachedHost:
         if not self._doubted:
             return
         try:
-            await rehearse(client, _proof(catalog), PROOF_S)
+            await warm_up(client, _proof(catalog), PROOF_S)
         except WorkerFault as fault:
             note = f"{self._doubted}; and it does not execute a small graph: restart its ComfyUI ({fault.message})"
             raise WorkerFault("comfyui_unfit", note) from fault

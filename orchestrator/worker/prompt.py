@@ -17,10 +17,10 @@ from orchestrator.comfy.protocol import Event
 from orchestrator.comfy.session import Instruction, Session
 from orchestrator.errors import Retryable, WorkerFault
 from orchestrator.store.port import Graph
-from orchestrator.worker.bench import Bench
-from orchestrator.worker.leash import Leash
-from orchestrator.worker.patience import delays, insist, passed
-from orchestrator.worker.vigil import Vigil
+from orchestrator.worker.backoff import delays, insist, passed
+from orchestrator.worker.cancellation import CancelScope
+from orchestrator.worker.context import WorkerContext
+from orchestrator.worker.watchdog import Watchdog
 
 HALT_POLL_S = 0.25
 BRIEF_S = 0.003  # a run that is over sooner is not said to execute: its result says it all
@@ -29,7 +29,7 @@ BRIEF_S = 0.003  # a run that is over sooner is not said to execute: its result 
 class Prompt:
     """`found`: it is in ComfyUI's queue or history already, from before this driver."""
 
-    def __init__(self, run_id: str, bench: Bench, leash: Leash, found: bool) -> None:
+    def __init__(self, run_id: str, context: WorkerContext, scope: CancelScope, found: bool) -> None:
         self.run_id = run_id
         self.session: Session | None = None
         self.posted = found  # ComfyUI was given it
@@ -38,9 +38,9 @@ class Prompt:
         self.posted_at = monotonic()
         self.heard_at = self.posted_at
         self._from_before = found
-        self._vigil: Vigil | None = None  # once it executes
-        self._bench = bench
-        self._leash = leash
+        self._watchdog: Watchdog | None = None  # once it executes
+        self._context = context
+        self._scope = scope
         self._there = found  # for all we know
         self._look = found  # it is time to ask for the history
         self._wake = asyncio.Event()
@@ -50,8 +50,8 @@ class Prompt:
         if self.session is None:
             return
         self.heard_at = monotonic()
-        if self._vigil is not None:
-            self._vigil.hear(event, self.heard_at)
+        if self._watchdog is not None:
+            self._watchdog.hear(event, self.heard_at)
         instruction = self.session.hear(event)
         if instruction is Instruction.REPORT_START:
             self._begin()
@@ -73,24 +73,24 @@ class Prompt:
 
     def overdue(self) -> str | None:
         """Why it counts as hung, in words. To be asked of one that the websocket tells of: others give no sign."""
-        return self._vigil.overdue(monotonic()) if self.following and self._vigil is not None else None
+        return self._watchdog.overdue(monotonic()) if self.following and self._watchdog is not None else None
 
     async def post(self, graph: Graph, outputs: Sequence[str]) -> None:
         """Returns when ComfyUI has it. Raises what ComfyClient.prompt raises, and Stopped between two tries."""
         pauses = delays()
         while True:
-            self.posted_as = self._bench.client_id
+            self.posted_as = self._context.client_id
             self.posted = self._there = True
             try:
-                await self._bench.client.prompt(graph, self.run_id, self.posted_as, outputs)
+                await self._context.client.prompt(graph, self.run_id, self.posted_as, outputs)
                 break
             except WorkerFault as fault:
                 if fault.code == "comfyui_broken":
                     raise
-                self._bench.doubt()
-            async with self._leash.held():
+                self._context.doubt()
+            async with self._scope.held():
                 await asyncio.sleep(next(pauses))
-                if await insist(self._is_known, self._bench.doubt):
+                if await insist(self._is_known, self._context.doubt):
                     break
         self.posted_at = self.heard_at = monotonic()
 
@@ -101,21 +101,21 @@ class Prompt:
         self.following = True
         told = False
         try:
-            async with self._leash.held(timeout_s):
+            async with self._scope.held(timeout_s):
                 while True:
                     if self._look:
                         self._look = False
-                        entry = await insist(self._ended, self._bench.doubt)
+                        entry = await insist(self._ended, self._context.doubt)
                         if entry is not None:
                             self._there = False
-                            self._leash.begin()
+                            self._scope.begin()
                             return entry
-                    elif self._leash.started_at is not None and not told:
+                    elif self._scope.started_at is not None and not told:
                         self._wake.clear()
                         await passed(self._wake, BRIEF_S)
                         if not self._look:
                             told = True
-                            await on_start(max(0.0, self._leash.started_at - self.posted_at))
+                            await on_start(max(0.0, self._scope.started_at - self.posted_at))
                     else:
                         await self._wake.wait()
                         self._wake.clear()
@@ -126,30 +126,30 @@ class Prompt:
         """Has ComfyUI stop it, and waits until it has; False when that takes too long. Asks again and again: ComfyUI
         forgets an interrupt that comes as a prompt begins, and obeys only between the steps of a node."""
         give_up_at = monotonic() + patience_s
-        while self._there and not self._leash.cut:
+        while self._there and not self._scope.immediate:
             try:
-                await self._bench.client.cancel(self.run_id)
-                self._there = self.run_id in await self._bench.client.queue()
+                await self._context.client.cancel(self.run_id)
+                self._there = self.run_id in await self._context.client.queue()
             except WorkerFault:
-                self._bench.doubt()
+                self._context.doubt()
             if self._there:
                 if monotonic() > give_up_at:
                     return False
-                self._leash.pulled.clear()
-                await passed(self._leash.pulled, HALT_POLL_S)
+                self._scope.called.clear()
+                await passed(self._scope.called, HALT_POLL_S)
         return True
 
     async def forget(self) -> None:
         """Makes ComfyUI ready to take it once more. Raises Stopped."""
-        async with self._leash.held():
-            await insist(lambda: self._bench.client.delete_history([self.run_id]), self._bench.doubt)
+        async with self._scope.held():
+            await insist(lambda: self._context.client.delete_history([self.run_id]), self._context.doubt)
         self._look = False
-        self._vigil = None
+        self._watchdog = None
 
     def _begin(self) -> None:
-        self._leash.begin()
-        if self._vigil is None:
-            self._vigil = Vigil(self._bench.budgets, monotonic())
+        self._scope.begin()
+        if self._watchdog is None:
+            self._watchdog = Watchdog(self._context.budgets, monotonic())
         self._wake.set()
 
     def _end(self) -> None:
@@ -158,12 +158,12 @@ class Prompt:
 
     async def _is_known(self) -> bool:
         """Asked in this order, as it goes from the queue to the history in one step."""
-        client = self._bench.client
+        client = self._context.client
         return self.run_id in await client.queue() or await client.history(self.run_id) is not None
 
     async def _ended(self) -> HistoryEntry | None:
         """How it ended; None while ComfyUI has it queued."""
-        client = self._bench.client
+        client = self._context.client
         entry = await client.history(self.run_id)
         if entry is not None or self.run_id in await client.queue():
             return entry

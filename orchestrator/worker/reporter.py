@@ -17,8 +17,8 @@ from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Progress
 from orchestrator.errors import Busy, Superseded
 from orchestrator.store.port import RunStore
+from orchestrator.worker.cancellation import Stop
 from orchestrator.worker.execution import Execution
-from orchestrator.worker.leash import Stop
 
 PERIOD_S = 0.1
 PREVIEW_PERIODS = 2  # between two previews
@@ -70,5 +70,5 @@ class Reporter:
 
 
 def _tells(execution: Execution) -> bool:
-    begun = execution.leash.started_at
+    begun = execution.scope.started_at
     return execution.announced and execution.prompt.following and begun is not None and monotonic() - begun >= PERIOD_S

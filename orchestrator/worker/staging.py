@@ -17,7 +17,7 @@ from orchestrator.domain.asset import Asset
 from orchestrator.errors import FleetError, NotFound, Permanent, Retryable, WorkerFault
 from orchestrator.graph.stage import asset_ids, stage
 from orchestrator.store.port import Graph
-from orchestrator.worker.patience import insist
+from orchestrator.worker.backoff import insist
 
 _FORM_BYTES = 1024  # what an upload has around its file
 

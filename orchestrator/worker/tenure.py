@@ -22,18 +22,18 @@ from orchestrator.domain.worker import WorkerEvent, WorkerState
 from orchestrator.errors import NotFound, Superseded, WorkerFault
 from orchestrator.settings import LeaseSettings, WatchdogSettings
 from orchestrator.store.port import Duties, Mail, MailKind, RunKey
-from orchestrator.worker.bench import AgentStore, Bench, End
+from orchestrator.worker.backoff import insist
+from orchestrator.worker.cancellation import Stop
 from orchestrator.worker.collector import Collector
+from orchestrator.worker.context import AgentStore, End, WorkerContext
 from orchestrator.worker.execution import Execution
 from orchestrator.worker.host import Host
 from orchestrator.worker.inspection import Inspection, inspect
-from orchestrator.worker.leash import Stop
-from orchestrator.worker.patience import insist
+from orchestrator.worker.monitor import GONE_AFTER_S, RETRY_S, Monitor
 from orchestrator.worker.reporter import Reporter
 from orchestrator.worker.residency import InferredResidency
 from orchestrator.worker.staging import Stager
-from orchestrator.worker.vigil import Budgets
-from orchestrator.worker.watch import GONE_AFTER_S, RETRY_S, Watch
+from orchestrator.worker.watchdog import Budgets
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Tenure:
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._group = asyncio.TaskGroup()
         self._clients = AsyncExitStack()
-        self._bench: Bench | None = None  # once what the store has for us is taken up
+        self._context: WorkerContext | None = None  # once what the store has for us is taken up
         self._executions: dict[str, Execution] = {}
         self._runs: set[asyncio.Task[None]] = set()
         self._freeing: asyncio.Task[None] | None = None
@@ -87,12 +87,12 @@ class Tenure:
 
     def deliver(self, mail: Mail) -> None:
         """Mail for this worker. What comes too early, a heartbeat brings again."""
-        if self._bench is None or self._ending.done():
+        if self._context is None or self._ending.done():
             return
         if mail.kind is MailKind.FREE:
-            self._freeing = self._freeing or self._group.create_task(self._free(self._bench))
+            self._freeing = self._freeing or self._group.create_task(self._free(self._context))
         elif mail.kind is MailKind.ASSIGN and mail.run_id:
-            self._take(self._bench, mail.run_id)
+            self._take(self._context, mail.run_id)
         elif mail.kind is MailKind.CANCEL and mail.run_id in self._executions:
             self._executions[mail.run_id].stop(Stop.CANCEL)
 
@@ -141,16 +141,16 @@ class Tenure:
         try:
             client = await self._clients.enter_async_context(ComfyClient(await self._host.start(self)))
             inspection = await self._inspect(client)
-            bench = self._equip(client, inspection)
-            watch = Watch(bench, self._executions)
+            context = self._equip(client, inspection)
+            monitor = Monitor(context, self._executions)
             async with asyncio.TaskGroup() as group:
-                group.create_task(watch.look())
-                group.create_task(watch.listen())
+                group.create_task(monitor.look())
+                group.create_task(monitor.listen())
                 group.create_task(Reporter(self._store, self._executions).run())
-                group.create_task(self._erase(bench))
+                group.create_task(self._erase(context))
                 group.create_task(self._host.watch(self))
-                await self._adopt(bench, duties)
-                await self._stop_orphans(bench)
+                await self._adopt(context, duties)
+                await self._stop_orphans(context)
                 await self._host.accept(client, inspection.catalog)
                 sizes, document = inspection.sizes, inspection.object_info
                 await insist(lambda: self._store.inspected(inspection.info, self._epoch, document, sizes))
@@ -172,10 +172,10 @@ class Tenure:
                     raise
             await asyncio.sleep(RETRY_S)
 
-    def _equip(self, client: ComfyClient, inspection: Inspection) -> Bench:
+    def _equip(self, client: ComfyClient, inspection: Inspection) -> WorkerContext:
         doubted = asyncio.Event()
         info = inspection.info
-        return Bench(
+        return WorkerContext(
             info=info,
             store=self._store,
             client=client,
@@ -189,30 +189,30 @@ class Tenure:
             budgets=self._budgets,
         )
 
-    async def _adopt(self, bench: Bench, duties: Duties) -> None:
+    async def _adopt(self, context: WorkerContext, duties: Duties) -> None:
         """Takes up what an earlier tenure left."""
-        queue = await insist(bench.client.queue, bench.doubt)
+        queue = await insist(context.client.queue, context.doubt)
         for run_id in [run_id for run_id in duties.runs if run_id in self._untouched]:
-            history = partial(bench.client.history, run_id)
-            found = run_id in queue or await insist(history, bench.doubt) is not None
-            self._take(bench, run_id, found, adopted=True)
+            history = partial(context.client.history, run_id)
+            found = run_id in queue or await insist(history, context.doubt) is not None
+            self._take(context, run_id, found, adopted=True)
         for run_id in self._executions.keys() & duties.canceling:
             self._executions[run_id].stop(Stop.CANCEL)
-        self._bench = bench
+        self._context = context
 
-    async def _stop_orphans(self, bench: Bench) -> None:
+    async def _stop_orphans(self, context: WorkerContext) -> None:
         """Has ComfyUI stop what it still has of ours and should not: runs that went elsewhere since. What others
         queued there is left alone."""
         foreign: set[str] = set()
         while True:
-            queue = await insist(bench.client.queue, bench.doubt)
+            queue = await insist(context.client.queue, context.doubt)
             orphans = [run for run in queue if run not in self._executions and run not in foreign]
             for run_id in orphans:
                 if not await self._is_ours(run_id):
                     foreign.add(run_id)
                     continue
                 log.info("%s: stopping run %s, which is not ours any more", self._info.id, run_id)
-                await insist(partial(bench.client.cancel, run_id), bench.doubt)
+                await insist(partial(context.client.cancel, run_id), context.doubt)
             if foreign.issuperset(orphans):
                 return
             await asyncio.sleep(ORPHAN_POLL_S)
@@ -223,19 +223,19 @@ class Tenure:
         except NotFound:
             return False
 
-    async def _free(self, bench: Bench) -> None:
-        await bench.free()
+    async def _free(self, context: WorkerContext) -> None:
+        await context.free()
         self._freeing = None
 
-    async def _erase(self, bench: Bench) -> None:
+    async def _erase(self, context: WorkerContext) -> None:
         """Keeps ComfyUI's history short: a batch now and then."""
         while True:
             await asyncio.sleep(ERASE_S)
-            await insist(bench.erase_finished, bench.doubt)
+            await insist(context.erase_finished, context.doubt)
 
     # --- runs ---
 
-    def _take(self, bench: Bench, run_id: str, found: bool = False, adopted: bool = False) -> None:
+    def _take(self, context: WorkerContext, run_id: str, found: bool = False, adopted: bool = False) -> None:
         """Sees to a run, unless it is seen to already."""
         if run_id in self._executions or self._ending.done():
             return
@@ -243,7 +243,7 @@ class Tenure:
             self._untouched.add(run_id)
             return
         self._untouched.discard(run_id)
-        execution = self._executions[run_id] = Execution(run_id, bench, found, adopted)
+        execution = self._executions[run_id] = Execution(run_id, context, found, adopted)
         task = self._group.create_task(self._execute(execution))
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
@@ -271,10 +271,10 @@ class Tenure:
                 self.retire("recycled by an operator")
             if quarantined and duties.state is not WorkerState.QUARANTINED:
                 self._host.resume()
-            if self._bench is not None:
-                self._reconcile(self._bench, duties, known)
+            if self._context is not None:
+                self._reconcile(self._context, duties, known)
 
-    def _reconcile(self, bench: Bench, duties: Duties, known: Iterable[str]) -> None:
+    def _reconcile(self, context: WorkerContext, duties: Duties, known: Iterable[str]) -> None:
         """`known`: what was worked on when the store was asked; what came since, it may not have told."""
         for run_id in known:
             execution = self._executions.get(run_id)
@@ -285,7 +285,7 @@ class Tenure:
             elif run_id not in duties.runs:
                 execution.stop(Stop.DROP)
         for run_id in duties.runs:
-            self._take(bench, run_id)
+            self._take(context, run_id)
 
     # --- the end ---
 
@@ -315,9 +315,9 @@ class Tenure:
             execution.stop(Stop.LEAVE if leaving else Stop.LOSE, ending.note)
         if self._runs:
             await asyncio.wait(self._runs)
-        if self._bench is not None and ending.why not in (End.GONE, End.SICK):
+        if self._context is not None and ending.why not in (End.GONE, End.SICK):
             with suppress(WorkerFault):
-                await self._bench.erase_finished()
+                await self._context.erase_finished()
         if not leaving:
             await self.abandon(ending.note)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.simulator.comfyui.faults import Fault, Kind
-from orchestrator.worker import watch
+from orchestrator.worker import monitor
 from tests.fixtures.comfyui import StartSim, StartSimProcess
 from tests.fixtures.driving import Wire, eventually, picture, sampled
 from tests.fixtures.failing import SUPERVISION, Installed, fail, states, succeeds
@@ -120,7 +120,7 @@ async def test_what_takes_long_is_no_hang(whole: StartWhole, sim_comfyui: StartS
 async def test_a_websocket_that_is_swallowed_is_no_hang(
     whole: StartWhole, sim_comfyui: StartSim, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "ECHO_S", 0.3)
+    monkeypatch.setattr(monitor, "ECHO_S", 0.3)
     sim = await sim_comfyui(step_seconds=0.05)
     async with Wire(sim.url) as wire:
         fleet = await whole({"w": wire.url}, **WATCHDOG)

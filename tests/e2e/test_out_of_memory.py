@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.comfy.client import ComfyClient
-from orchestrator.worker.emptying import empty
+from orchestrator.worker.unload import empty
 from tests.fixtures.driving import node
 from tests.fixtures.real_comfyui import RealComfyUI, running_comfyui
 from tests.fixtures.tiny_models import write_upscaler

@@ -29,7 +29,7 @@ from orchestrator.errors import Busy
 from orchestrator.settings import LeaseSettings
 from orchestrator.store.port import Assignment, Result, RunKey
 from orchestrator.store.redis import RedisStore
-from orchestrator.worker import execution, watch
+from orchestrator.worker import execution, monitor
 from tests.fixtures.comfyui import StartSim, StartSimProcess
 from tests.fixtures.driving import Brink, Fleet, Gate, Graph, Wire, asset_input, eventually, node, picture, sampled
 
@@ -475,8 +475,8 @@ async def test_a_comfyui_that_hangs(
     fleet: Fleet, sim_process: StartSimProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "_QUICK", aiohttp.ClientTimeout(total=0.5))
-    monkeypatch.setattr(watch, "SILENCE_S", 0.5)
-    monkeypatch.setitem(watch.GONE_AFTER_S, "comfyui_timeout", 1.0)  # type: ignore[arg-type]
+    monkeypatch.setattr(monitor, "SILENCE_S", 0.5)
+    monkeypatch.setitem(monitor.GONE_AFTER_S, "comfyui_timeout", 1.0)  # type: ignore[arg-type]
     hanging, other = await sim_process(step_seconds=0.05), await sim_process()
     async with fleet.agent(("hanging", hanging.url), ("other", other.url)):
         await fleet.worker("hanging")

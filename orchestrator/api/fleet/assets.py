@@ -15,9 +15,9 @@ from blake3 import blake3
 
 from orchestrator.api.errors import answer
 from orchestrator.api.files import FILE_ANSWERS, RANGE_HEADER, StoredFile, send
+from orchestrator.api.fleet.views.assets import AssetView, asset_view
 from orchestrator.api.routes import Answer, Route, body_too_slow, id_of
 from orchestrator.api.services import Services
-from orchestrator.api.views.assets import AssetView, asset_view
 from orchestrator.delivery.keys import asset_key
 from orchestrator.delivery.media import HEAD_BYTES, Media, inspect, verify_image
 from orchestrator.domain.asset import Asset, MediaType, asset_id

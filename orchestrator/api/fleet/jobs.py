@@ -13,10 +13,10 @@ from pydantic import Field
 from orchestrator.api import sse
 from orchestrator.api.errors import answer
 from orchestrator.api.files import FILE_ANSWERS, RANGE_HEADER, StoredFile, send
+from orchestrator.api.fleet.views.explanation import ExplanationView, explanation_view
+from orchestrator.api.fleet.views.jobs import JobsView, JobView, job_view, told_output
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
-from orchestrator.api.views.explanation import ExplanationView, explanation_view
-from orchestrator.api.views.jobs import JobsView, JobView, job_view, told_output
 from orchestrator.controller.events import order
 from orchestrator.controller.intake import Accepted
 from orchestrator.controller.requests import GraphJob, Labels, Request, WorkflowJob

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.api.errors import answer
-from orchestrator.api.routes import Answer, Route
-from orchestrator.api.services import Services
-from orchestrator.api.views.workers import (
+from orchestrator.api.fleet.views.workers import (
     ResidencyView,
     WorkerStoryView,
     WorkersView,
@@ -18,6 +16,8 @@ from orchestrator.api.views.workers import (
     worker_story_view,
     worker_view,
 )
+from orchestrator.api.routes import Answer, Route
+from orchestrator.api.services import Services
 from orchestrator.domain.worker import WorkerEvent, WorkerKind
 from orchestrator.errors import Conflict
 from orchestrator.store.port import Mail, MailKind

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.api.errors import answer
+from orchestrator.api.fleet.views.workflows import WorkflowsView, WorkflowView, summary_view, workflow_view
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
-from orchestrator.api.views.workflows import WorkflowsView, WorkflowView, summary_view, workflow_view
 from orchestrator.controller.requests import Activation, Registration, Request
 from orchestrator.domain.workflow import Workflow
 

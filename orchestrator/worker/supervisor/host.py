@@ -20,15 +20,15 @@ from orchestrator.domain.worker import WorkerEvent, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.store.port import Graph
-from orchestrator.worker.bench import End
+from orchestrator.worker.context import End
 from orchestrator.worker.host import Tenant
-from orchestrator.worker.rehearsal import rehearse
 from orchestrator.worker.supervisor.home import Home
 from orchestrator.worker.supervisor.installation import Installation
 from orchestrator.worker.supervisor.lifecycle import TRANSITIONS, Happening, Life, Phase, Tolerance, advance
 from orchestrator.worker.supervisor.logbook import Logbook
 from orchestrator.worker.supervisor.process import Process
 from orchestrator.worker.supervisor.wear import GB, Limits, Usage, worn
+from orchestrator.worker.warmup import warm_up
 from orchestrator.worker_settings import SupervisionSettings
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class SupervisedHost:
         process = self._known
         if self._demands.warmup is not None and not process.record.warm:
             try:
-                self._unswept.add(await rehearse(client, self._demands.warmup, self._settings.boot_s))
+                self._unswept.add(await warm_up(client, self._demands.warmup, self._settings.boot_s))
             except WorkerFault as fault:
                 raise WorkerFault("comfyui_unfit", f"its warm-up graph failed: {fault.message}") from fault
             process.mark_warm()

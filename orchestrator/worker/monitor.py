@@ -1,4 +1,4 @@
-"""Watch: listens to one ComfyUI, and finds out when it is gone, or hangs.
+"""Monitor: listens to one ComfyUI, and finds out when it is gone, or hangs.
 
 The websocket carries what happens; while it speaks, nothing is asked. Where it is silent, or cannot know (a run posted
 before it was opened), the queue is asked for, which also tells whether ComfyUI answers at all. It is gone when it
@@ -17,9 +17,9 @@ from orchestrator.comfy.answers import Queue
 from orchestrator.comfy.protocol import Event, Preview, Status
 from orchestrator.comfy.stream import Connected, Disconnected, Stream
 from orchestrator.errors import WorkerFault
-from orchestrator.worker.bench import Bench, End
+from orchestrator.worker.backoff import passed
+from orchestrator.worker.context import End, WorkerContext
 from orchestrator.worker.execution import Execution
-from orchestrator.worker.patience import passed
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,13 @@ STALLED_S = 60.0  # between two prompts it may unload models, which takes second
 GONE_AFTER_S: Mapping[str, float] = {"comfyui_refused": 1.0, "comfyui_broken": 10.0, "comfyui_timeout": 60.0}
 
 
-class Watch:
-    """`executions` are those of the bench, by run id."""
+class Monitor:
+    """`executions` are those of the context, by run id."""
 
-    def __init__(self, bench: Bench, executions: Mapping[str, Execution]) -> None:
-        self._bench = bench
+    def __init__(self, context: WorkerContext, executions: Mapping[str, Execution]) -> None:
+        self._context = context
         self._executions = executions
-        self._stream = Stream(bench.client.url)
+        self._stream = Stream(context.client.url)
         self._connections = 0
         self._unproven = False  # reconnected, and nothing seen yet that shows it is the same ComfyUI
         self._sign_at = monotonic()  # of life
@@ -51,27 +51,27 @@ class Watch:
             self._sign_at = monotonic()
             match event:
                 case Connected(client_id=client_id):
-                    self._bench.client_id = client_id
+                    self._context.client_id = client_id
                     self._connections += 1
                     self._unproven = self._connections > 1
-                    self._bench.doubt()
+                    self._context.doubt()
                 case Disconnected(reason=reason):
-                    self._bench.client_id = None
-                    log.info("%s: websocket lost (%s)", self._bench.info.id, reason)
-                    self._bench.doubt()
+                    self._context.client_id = None
+                    log.info("%s: websocket lost (%s)", self._context.info.id, reason)
+                    self._context.doubt()
                 case Status():
                     if any(self._unheard(execution) for execution in self._executions.values()):
-                        self._bench.doubt()
+                        self._context.doubt()
                 case _:
                     self._pass_on(event)
 
     async def look(self) -> None:
         """Asks for the queue where the websocket is not enough, until ComfyUI is gone."""
         while True:
-            await passed(self._bench.doubted, UNHEARD_S)
+            await passed(self._context.doubted, UNHEARD_S)
             await self._check_progress()
-            if self._bench.doubted.is_set() or self._due():
-                self._bench.doubted.clear()
+            if self._context.doubted.is_set() or self._due():
+                self._context.doubted.clear()
                 await self._ask()
 
     def _pass_on(self, event: Event) -> None:
@@ -82,13 +82,13 @@ class Watch:
                 execution.prompt.hear(event)
         elif isinstance(event, Preview):
             for execution in self._executions.values():
-                if execution.prompt.following and execution.leash.started_at is not None:
+                if execution.prompt.following and execution.scope.started_at is not None:
                     execution.prompt.hear(event)
 
     def _due(self) -> bool:
         now = monotonic()
         return (
-            self._bench.client_id is None
+            self._context.client_id is None
             or now - self._sign_at >= IDLE_S
             or any(
                 execution.prompt.following
@@ -99,13 +99,13 @@ class Watch:
 
     def _unheard(self, execution: Execution) -> bool:
         prompt = execution.prompt
-        return prompt.following and (prompt.posted_as is None or prompt.posted_as != self._bench.client_id)
+        return prompt.following and (prompt.posted_as is None or prompt.posted_as != self._context.client_id)
 
     async def _ask(self) -> None:
         followed = [execution for execution in self._executions.values() if execution.prompt.following]
         asked_at = monotonic()
         try:
-            queue = await self._bench.client.queue()
+            queue = await self._context.client.queue()
         except WorkerFault as fault:
             await self._failed(fault, asked_at)
             return
@@ -121,14 +121,14 @@ class Watch:
     def _prove(self, queue: Queue, followed: list[Execution]) -> None:
         """A ComfyUI that was restarted has forgotten everything, and may offer other nodes and models."""
         if not any(execution.run_id in queue for execution in followed):
-            self._bench.end(End.CHANGED, "its websocket was lost, and it may have been restarted meanwhile")
+            self._context.end(End.CHANGED, "its websocket was lost, and it may have been restarted meanwhile")
 
     async def _check_progress(self) -> None:
         """A run that gives no sign hangs, unless it is the websocket that swallows what it says."""
         for execution in list(self._executions.values()):
             if not self._unheard(execution) and (why := execution.prompt.overdue()):
                 if await self._stream.carries(ECHO_S):
-                    self._bench.end(End.SICK, f"its ComfyUI hangs: run {execution.run_id} gave {why}")
+                    self._context.end(End.SICK, f"its ComfyUI hangs: run {execution.run_id} gave {why}")
                 return
 
     def _check_queue(self, queue: Queue) -> None:
@@ -139,11 +139,11 @@ class Watch:
         self._stalled_since = self._stalled_since or monotonic()
         if monotonic() - self._stalled_since >= STALLED_S:
             note = f"it took none of the {len(queue.pending)} prompts in its queue for {STALLED_S:.0f} s"
-            self._bench.end(End.SICK, f"its ComfyUI hangs: {note}")
+            self._context.end(End.SICK, f"its ComfyUI hangs: {note}")
 
     async def _failed(self, fault: WorkerFault, asked_at: float) -> None:
         self._failing_since = self._failing_since or asked_at
         if monotonic() - self._failing_since >= GONE_AFTER_S[fault.code]:
-            self._bench.end(End.GONE, fault.message)
+            self._context.end(End.GONE, fault.message)
         await asyncio.sleep(RETRY_S)
-        self._bench.doubt()
+        self._context.doubt()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing_extensions import TypedDict
 
-from orchestrator.api.views.describe import described
-from orchestrator.api.views.times import iso
+from orchestrator.api.fleet.views.describe import described
+from orchestrator.api.fleet.views.times import iso
 from orchestrator.domain.asset import Asset
 
 

@@ -1,4 +1,4 @@
-"""Leash: how a run is given up from outside, at a point where that is safe.
+"""CancelScope: how a run is given up from outside, at a point where that is safe.
 
 Only what is done within `held` is broken off; what must not be left half-done, such as posting a prompt, is done
 outside of it, and the next `held` notices.
@@ -25,31 +25,31 @@ class Stop(StrEnum):
 
 
 class Stopped(Exception):
-    """Raised within `held`: `stop` was called, or the time is up if `Leash.why` is None."""
+    """Raised within `held`: `stop` was called, or the time is up if `CancelScope.why` is None."""
 
 
-class Leash:
+class CancelScope:
     """Of one run. `started_at` is when it began to execute, by the monotonic clock."""
 
     def __init__(self) -> None:
         self.why: Stop | None = None
         self.note = ""
-        self.pulled = asyncio.Event()
+        self.called = asyncio.Event()
         self.started_at: float | None = None
         self._timeout_s = math.inf
-        self._scope: asyncio.Timeout | None = None
+        self._limit: asyncio.Timeout | None = None
 
     @property
-    def cut(self) -> bool:
+    def immediate(self) -> bool:
         """There is nothing more to ask of ComfyUI."""
         return self.why in (Stop.LOSE, Stop.LEAVE)
 
     def stop(self, why: Stop, note: str = "") -> None:
         """Ends what is held, now or as soon as something is."""
-        if self.cut:
+        if self.immediate:
             return
         self.why, self.note = why, note
-        self.pulled.set()
+        self.called.set()
         self._set_deadline()
 
     def begin(self) -> None:
@@ -69,21 +69,21 @@ class Leash:
             raise Stopped
         self._timeout_s = timeout_s
         try:
-            async with asyncio.timeout(None) as self._scope:
+            async with asyncio.timeout(None) as self._limit:
                 self._set_deadline()
                 yield
         except TimeoutError:
-            if self._scope is None or not self._scope.expired():
+            if self._limit is None or not self._limit.expired():
                 raise
             raise Stopped from None
         finally:
-            self._scope = None
+            self._limit = None
 
     def _set_deadline(self) -> None:
-        if self._scope is None or self._scope.expired():
+        if self._limit is None or self._limit.expired():
             return
         now = asyncio.get_running_loop().time()
         if self.why is not None:
-            self._scope.reschedule(now)
+            self._limit.reschedule(now)
         elif self.started_at is not None and self._timeout_s < math.inf:
-            self._scope.reschedule(now + self._timeout_s - (monotonic() - self.started_at))
+            self._limit.reschedule(now + self._timeout_s - (monotonic() - self.started_at))

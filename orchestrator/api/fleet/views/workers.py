@@ -7,8 +7,8 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from orchestrator.api.views.describe import described
-from orchestrator.api.views.times import iso
+from orchestrator.api.fleet.views.describe import described
+from orchestrator.api.fleet.views.times import iso
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Worker, WorkerChange, WorkerKind, WorkerState
 

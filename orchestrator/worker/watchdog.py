@@ -1,4 +1,4 @@
-"""Vigil: whether a run still gets on, by what its ComfyUI says of it. Pure.
+"""Watchdog: whether a run still gets on, by what its ComfyUI says of it. Pure.
 
 A sampler that has begun its steps says so at each; everything else, loading models above all, may be silent for long.
 So there are two budgets, and the first one stretches with the steps that were seen: a slow sampler is no hung one.
@@ -21,7 +21,7 @@ class Budgets:
     node_s: float
 
 
-class Vigil:
+class Watchdog:
     """Over one run, from when it began to execute. Times are seconds of any clock that only rises."""
 
     def __init__(self, budgets: Budgets, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Bench: what the runs of one worker share, for as long as its ComfyUI is the same."""
+"""WorkerContext: what the runs of one worker share, for as long as its ComfyUI is the same."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.store.port import RunStore
 from orchestrator.worker.collector import Collector
-from orchestrator.worker.emptying import empty
 from orchestrator.worker.outcome import Done, Lost, Outcome
 from orchestrator.worker.residency import InferredResidency
 from orchestrator.worker.staging import Stager
-from orchestrator.worker.vigil import Budgets
+from orchestrator.worker.unload import empty
+from orchestrator.worker.watchdog import Budgets
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class End(StrEnum):
 
 
 @dataclass(slots=True)
-class Bench:
+class WorkerContext:
     """`client_id` is that of the open websocket, if there is one. `doubted` is set when ComfyUI should be looked at,
     `finished` holds the runs that its history need not keep, `end` is told why all this is over, in words, and
     `complain` why its ComfyUI would better be replaced."""

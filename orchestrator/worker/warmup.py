@@ -1,4 +1,4 @@
-"""Rehearsal: a graph executed for real before a ComfyUI is given runs, so that it has shown that it can."""
+"""Warm-up: a graph executed for real before a ComfyUI is given runs, so that it has shown that it can."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from orchestrator.store.port import Graph
 POLL_S = 0.2
 
 
-async def rehearse(client: ComfyClient, graph: Graph, within_s: float) -> str:
+async def warm_up(client: ComfyClient, graph: Graph, within_s: float) -> str:
     """Raises WorkerFault("comfyui_unfit") when it fails, or has not ended in time. Answers the run id under which lies
     what it saved, which nobody collects."""
     prompt_id = str(uuid.uuid4())

@@ -1,4 +1,4 @@
-"""Emptying: has a ComfyUI let go of its models and results, and sees to it that it did.
+"""Unloading: has a ComfyUI let go of its models and results, and sees to it that it did.
 
 POST /free only raises flags. ComfyUI's executing thread looks at them after a prompt, or when a request wakes it while
 it waits for one; one that comes while it collects garbage, as it does right after a prompt, wakes nobody, and the next
@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 
 from orchestrator.comfy.client import ComfyClient
-from orchestrator.worker.patience import insist
+from orchestrator.worker.backoff import insist
 
 log = logging.getLogger(__name__)
 

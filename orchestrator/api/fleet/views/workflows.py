@@ -6,8 +6,8 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from orchestrator.api.views.describe import described
-from orchestrator.api.views.times import iso
+from orchestrator.api.fleet.views.describe import described
+from orchestrator.api.fleet.views.times import iso
 from orchestrator.domain.job import Priority
 from orchestrator.domain.workflow import ParamKind, Workflow
 

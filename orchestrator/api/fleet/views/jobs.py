@@ -7,8 +7,8 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from orchestrator.api.views.describe import described
-from orchestrator.api.views.times import between, iso, iso_or_null
+from orchestrator.api.fleet.views.describe import described
+from orchestrator.api.fleet.views.times import between, iso, iso_or_null
 from orchestrator.domain.asset import MediaType, Output
 from orchestrator.domain.job import Job, JobError, JobStatus, Priority, Progress
 from orchestrator.domain.run import Run, RunState, Timings

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from typing_extensions import TypedDict
 
-from orchestrator.api.views.describe import described
-from orchestrator.api.views.jobs import RunView, run_view
+from orchestrator.api.fleet.views.describe import described
+from orchestrator.api.fleet.views.jobs import RunView, run_view
 from orchestrator.domain.job import Job, JobStatus
 from orchestrator.domain.run import RunState
 from orchestrator.domain.worker import Worker, WorkerState
