@@ -153,7 +153,7 @@ class Intake:
             run_id, spec.id, 1, spec.pool, spec.priority.value, spec.created_at, profile,
             needs(graph, catalog, spec.outputs),
         )  # fmt: skip
-        submitted = await self._store.submit(Submission(spec, graph, entry, idempotency, if_active))
+        submitted = await self._store.submit(Submission(spec, graph, entry, idempotency, if_active=if_active))
         if not submitted.created:
             return Accepted(await self._store.job(submitted.job_id), created=False)
         run = Run(run_id, spec.id, 0, 1, RunState.QUEUED, Timings(spec.created_at))

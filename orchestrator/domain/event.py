@@ -12,6 +12,7 @@ class EventType(StrEnum):
     STATUS = "status"  # {status, queue_position?}
     PROGRESS = "progress"  # the fields of Progress
     OUTPUT = "output"  # the fields of Output; always before the terminal status
+    QUALITY = "quality"  # the fields of Judgement
     PREVIEW = "preview"  # {node_id, content_type, data_base64}; live only, never replayed
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.domain.asset import Output
 from orchestrator.domain.machine import reachable_ends
+from orchestrator.domain.quality import Gate, Judgement
 from orchestrator.domain.run import Run
 
 
@@ -75,6 +76,7 @@ class JobSpec:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])  # the caller's labels
     deadline_at: float | None = None
     outputs: tuple[str, ...] = ()  # node ids whose files are delivered; empty: every output node
+    gate: Gate | None = None  # None: what its one run makes is delivered as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Job:
     progress: Progress | None = None
     outputs: tuple[Output, ...] = ()
     error: JobError | None = None
+    judgement: Judgement | None = None  # of a job with a gate, once a candidate has ended
+    ended: int = 0  # how many of its candidates have come to their end
 
     @property
     def terminal(self) -> bool:

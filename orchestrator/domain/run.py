@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.domain.asset import Output
 from orchestrator.domain.machine import reachable_ends
 from orchestrator.domain.needs import Needs
+from orchestrator.domain.quality import Score
 
 
 class RunState(StrEnum):
@@ -81,6 +83,8 @@ class Run:
     outcome: str | None = None  # why it ended as it did, in words; None while it goes well
     load_s: float | None = None  # estimated share of execution spent loading models
     cost: float | None = None  # dollars, where the worker's rate is known
+    outputs: tuple[Output, ...] = ()  # of a candidate: they are the job's once it is chosen
+    scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # of a candidate, by dimension
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,15 @@ def patch(graph: Graph, bind: Mapping[str, Binding], params: Mapping[str, Any]) 
     return {**graph, **{node_id: {**graph[node_id], "inputs": inputs} for node_id, inputs in changed.items()}}
 
 
+def overlaid(graph: Graph, inputs: Mapping[str, Mapping[str, Any]]) -> Graph:
+    """A graph in which some inputs have other values: node id -> input -> value. `graph` is unchanged."""
+    changed = {
+        node_id: {**graph[node_id], "inputs": {**graph[node_id]["inputs"], **values}}
+        for node_id, values in inputs.items()
+    }
+    return {**graph, **changed}
+
+
 def _value(param: str, value: Any, kind: ParamKind) -> Any:
     if kind is not ParamKind.VALUE:
         return asset(value)

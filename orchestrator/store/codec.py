@@ -13,6 +13,7 @@ from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Progress
 from orchestrator.domain.needs import ModelRef, Needs
+from orchestrator.domain.quality import Judgement, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
@@ -27,11 +28,15 @@ PROGRESS = TypeAdapter(Progress)
 INFO = TypeAdapter(WorkerInfo)
 WORKFLOW = TypeAdapter(Workflow)
 ASSET = TypeAdapter(Asset)
+SCORES = TypeAdapter(dict[str, Score])
+JUDGEMENT = TypeAdapter(Judgement)
 
-JOB_FIELDS = ("spec", "status", "runs", "created", "started", "completed", "progress", "outputs", "error")
+JOB_FIELDS = (
+    "spec", "status", "runs", "created", "started", "completed", "progress", "outputs", "error", "quality", "ended",
+)  # fmt: skip
 RUN_FIELDS = (
     "job", "slot", "attempt", "state", "queued", "assigned", "staged", "started", "executed", "ended",
-    "worker", "reasons", "outcome", "load_s", "cost",
+    "worker", "reasons", "outcome", "load_s", "cost", "outputs", "scores",
 )  # fmt: skip
 WORKER_FIELDS = ("info", "state", "epoch", "residency", "note")
 
@@ -66,7 +71,7 @@ def spec(raw: bytes, created_ms: bytes) -> JobSpec:
 
 def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
     """From JOB_FIELDS."""
-    spec_raw, status, _, created, started, completed, progress, outputs, error = fields
+    spec_raw, status, _, created, started, completed, progress, outputs, error, judgement, ended = fields
     return Job(
         spec=spec(spec_raw, created),
         status=JobStatus(status.decode()),
@@ -76,13 +81,15 @@ def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
         progress=_optional(PROGRESS, progress),
         outputs=OUTPUTS.validate_json(outputs) if outputs else (),
         error=_optional(ERROR, error),
+        judgement=_optional(JUDGEMENT, judgement),
+        ended=int(ended or 0),
     )
 
 
 def run(run_id: str, fields: list[Any]) -> Run:
     """From RUN_FIELDS."""
     job_id, slot, attempt, state, queued, assigned, staged, started, executed, ended = fields[:10]
-    worker, reasons, outcome, load_s, cost = fields[10:]
+    worker, reasons, outcome, load_s, cost, outputs, scores = fields[10:]
     return Run(
         id=run_id,
         job_id=job_id.decode(),
@@ -102,6 +109,8 @@ def run(run_id: str, fields: list[Any]) -> Run:
         outcome=text(outcome),
         load_s=float(load_s) if load_s else None,
         cost=float(cost) if cost else None,
+        outputs=_optional(OUTPUTS, outputs) or (),
+        scores=_optional(SCORES, scores) or {},
     )
 
 

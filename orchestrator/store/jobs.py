@@ -34,7 +34,8 @@ class RedisJobs:
             codec.dump_entry(submission.entry), spec.pool, spec.priority.value, spec.workflow or "",
             spec.version if submission.if_active and spec.version is not None else "",
             idempotency.key if idempotency else "", idempotency.fingerprint if idempotency else "",
-            deadline_in, spec.retries,
+            deadline_in, spec.retries, "1" if spec.gate else "",
+            *(part for patch in submission.candidates for part in (self._db.new_id(), codec.dump(patch))),
         )  # fmt: skip
         match outcome:
             case b"ok":

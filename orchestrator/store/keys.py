@@ -8,6 +8,9 @@
 | jobs, jobs:status:S,    | zset   | job ids by creation                    | `forget` removes the member              |
 | jobs:workflow:W         |        |                                        |                                          |
 | ended, deadlines        | zset   | job ids by end, by deadline            | `forget`; when the job ends              |
+| unjudged, reviews       | zset   | jobs whose gate has to be asked; those | `conclude`; when the job ends            |
+|                         |        | that wait for a person, by due time    |                                          |
+| judge                   | stream | hints to the judge; capped             | capped, one per fleet                    |
 | queue:POOL              | zset   | queued run ids by arrival of their job | assign, cancel, expire, refuse           |
 | queued, queued:total    | hash   | depth by "POOL PRIORITY"; sum          | counters of the queue                    |
 | idem:KEY                | string | "FINGERPRINT JOB"                      | TTL                                      |

@@ -1,6 +1,6 @@
 """The port to the shared state: the verbs of the domain, and nothing of Redis.
 
-Four narrow protocols, so that a collaborator asks for what it uses; `Store` is all of them. The one implementation
+Five narrow protocols, so that a collaborator asks for what it uses; `Store` is all of them. The one implementation
 is store/redis.py; simulations bring their own. Every verb that changes a run compares its state *and* attempt in the
 store, and raises Superseded to whoever comes late. Times are Unix seconds by the store's clock.
 """
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
+from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
@@ -35,12 +36,13 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """All that one commit makes: job + run + idempotency + queue."""
+    """All that one commit makes: job + runs + idempotency + queue."""
 
     spec: JobSpec
     graph: Graph  # patched, ready to run but for staging
     entry: QueueEntry
     idempotency: Idempotency | None = None
+    candidates: tuple[Patch, ...] = ()  # the runs beyond the first, where the job has a gate
     if_active: bool = False  # refuse with Conflict("workflow_moved") unless spec.version is still the active one
 
 
@@ -142,6 +144,7 @@ class Result:
     load_s: float  # the estimated share of execute_s that went into loading models
     cost: float | None
     residency: Residency
+    scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # by dimension, where the job has a gate
 
 
 class MailKind(StrEnum):
@@ -206,11 +209,12 @@ class RunStore(Protocol):
         ...
 
     async def commit(self, key: RunKey, result: Result) -> None:
-        """The one way a result becomes visible. Raises Superseded if the run is not this holder's any more."""
+        """The one way a result becomes visible: at once, or when the job's gate lets it pass. Raises Superseded if the
+        run is not this holder's any more."""
         ...
 
     async def fail(self, key: RunKey, error: JobError) -> None:
-        """The job fails: it would fail anywhere."""
+        """It would fail anywhere: so does its job, or, where that has a gate, one candidate."""
         ...
 
     async def retry(
@@ -277,6 +281,59 @@ class Assignment:
     attempt: int
     worker: str
     reasons: Mapping[str, Any]
+
+
+# --- judging ---
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """The job succeeds with these; what of it still waits or executes is stopped."""
+
+    outputs: tuple[Output, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoreCandidates:
+    patches: tuple[Patch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AskPerson:
+    """The job is listed among the reviews; nobody needs to look at it again within `within_s`."""
+
+    within_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class FailJob:
+    error: JobError
+
+
+Conclusion = Deliver | MoreCandidates | AskPerson | FailJob
+
+
+@dataclass(frozen=True, slots=True)
+class PendingReview:
+    job_id: str
+    due_at: float
+
+
+class JudgeStore(Protocol):
+    """What becomes of jobs that have a gate."""
+
+    def unjudged(self) -> AsyncIterator[str]:
+        """Jobs of which a candidate has ended since they were judged: those there are, then each as it comes."""
+        ...
+
+    async def conclude(self, job_id: str, ended: int, judgement: Judgement, conclusion: Conclusion | None) -> bool:
+        """Carries out what was decided when `ended` candidates had come to their end (None: nothing is to be done
+        yet). False, and nothing done, if more have since, or the job is not to go on."""
+        ...
+
+    async def reviews(self) -> Sequence[PendingReview]:
+        """Those that wait for a person, the first to be due first."""
+        ...
 
 
 class DispatchStore(Protocol):
@@ -364,7 +421,7 @@ class CatalogStore(Protocol):
     async def swept_asset(self, asset_id: str) -> None: ...
 
 
-class Store(JobStore, RunStore, DispatchStore, CatalogStore, Protocol):
+class Store(JobStore, RunStore, JudgeStore, DispatchStore, CatalogStore, Protocol):
     async def ping(self) -> None:
         """Raises Busy("store_unavailable") when Redis does not answer or does not take writes."""
         ...

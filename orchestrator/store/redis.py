@@ -13,19 +13,21 @@ from orchestrator.store.catalog import RedisCatalog
 from orchestrator.store.database import Database
 from orchestrator.store.dispatch import RedisDispatch
 from orchestrator.store.jobs import RedisJobs
+from orchestrator.store.judging import RedisJudging
 from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RedisRuns
 
 FEED_LENGTH = 200_000  # a dispatcher further behind takes a new snapshot
 EVENTS_LENGTH = 1_000  # of one job
 WORKER_EVENTS_LENGTH = 200  # of one worker
+JUDGE_LENGTH = 10_000  # hints; `unjudged` has what is trimmed
 MAIL_LENGTH = 1_000  # to one agent; what is trimmed, its heartbeat tells
 MAIL_TTL_S = 3600.0
 CATALOG_TTL_S = 86400.0
 FORGET_WORKER_S = 86400.0
 
 
-class RedisStore(RedisJobs, RedisRuns, RedisDispatch, RedisCatalog):
+class RedisStore(RedisJobs, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog):
     """Implements Store. Make it with `connect`."""
 
     def __init__(self, database: Database, leader_s: float) -> None:
@@ -54,6 +56,7 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         "EVENTS_LENGTH": EVENTS_LENGTH,
         "WORKER_EVENTS_LENGTH": WORKER_EVENTS_LENGTH,
         "MAIL_LENGTH": MAIL_LENGTH,
+        "JUDGE_LENGTH": JUDGE_LENGTH,
         "MAIL_TTL": MAIL_TTL_S * 1000,
         "CATALOG_TTL": CATALOG_TTL_S * 1000,
         "FORGET_WORKER": FORGET_WORKER_S * 1000,

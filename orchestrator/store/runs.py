@@ -14,6 +14,7 @@ from orchestrator.domain.event import Event
 from orchestrator.domain.job import JobError, Progress
 from orchestrator.domain.worker import WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Superseded
+from orchestrator.graph.bind import overlaid
 from orchestrator.store import codec
 from orchestrator.store.database import Database
 from orchestrator.store.port import Duties, Mail, MailKind, Order, Result, RunKey
@@ -61,13 +62,17 @@ class RedisRuns:
                     )
 
     async def order(self, run_id: str) -> Order:
-        outcome, *rest = await self._db.script("order", run_id, *codec.RUN_FIELDS)
+        outcome, *rest = await self._db.script("order", run_id, "patch", *codec.RUN_FIELDS)
         if outcome == b"unknown":
             raise NotFound("run_not_found", f"there is no run {run_id}")
-        row, (spec, created, graph) = rest
+        (patch, *row), (spec, created, graph) = rest
         if spec is None:
             raise NotFound("job_not_found", f"the job of run {run_id} was deleted")
-        return Order(codec.run(run_id, row), codec.spec(spec, created), orjson.loads(graph))
+        return Order(
+            codec.run(run_id, row),
+            codec.spec(spec, created),
+            overlaid(orjson.loads(graph), orjson.loads(patch or b"{}")),
+        )
 
     async def start(self, key: RunKey, since_staged_s: float = 0.0) -> None:
         await self._run("start", key, int(since_staged_s * 1000))
@@ -85,7 +90,8 @@ class RedisRuns:
         await self._run(
             "commit", key, codec.dump(result.outputs), int(result.execute_s * 1000), result.load_s,
             "" if result.cost is None else result.cost, codec.dump(residency), codec.dump(data),
-            *(codec.dump(_watched(index, output)) for index, output in enumerate(result.outputs)),
+            codec.dump(result.scores),
+            *(codec.dump(watched(index, output)) for index, output in enumerate(result.outputs)),
         )  # fmt: skip
 
     async def fail(self, key: RunKey, error: JobError) -> None:
@@ -123,7 +129,7 @@ def _duties(reply: list[Any]) -> Duties:
     )
 
 
-def _watched(index: int, output: Output) -> dict[str, Any]:
+def watched(index: int, output: Output) -> dict[str, Any]:
     """An output as its event tells it: where it lies in storage is not the watcher's business."""
     document = asdict(output)
     del document["path"]

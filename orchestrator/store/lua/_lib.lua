@@ -46,6 +46,8 @@ local function job_move(job, event, now)
     redis.call('HSET', key, 'completed', ms(now))
     redis.call('ZADD', P .. 'ended', ms(now), job)
     redis.call('ZREM', P .. 'deadlines', job)
+    redis.call('ZREM', P .. 'unjudged', job)
+    redis.call('ZREM', P .. 'reviews', job)
   end
   tell(job, 'status', '{"status":"' .. to .. '"}')
   return to
@@ -101,9 +103,61 @@ local function run_end(run, event, now, outcome, data)
   return to
 end
 
-local function last_run(job)
-  local runs = redis.call('HGET', P .. 'job:' .. job, 'runs')
-  return runs and string.match(runs, '%S+$')
+-- The runs of a job that have not ended, each as { id, state, worker }.
+local function live_runs(job)
+  local live = {}
+  for run in string.gmatch(redis.call('HGET', P .. 'job:' .. job, 'runs') or '', '%S+') do
+    local at = redis.call('HMGET', P .. 'run:' .. run, 'state', 'worker')
+    if at[1] and not RUN_ENDS[at[1]] then live[#live + 1] = { run, at[1], at[2] } end
+  end
+  return live
+end
+
+-- Nothing of a job is wanted any more: what waits goes, and who has the rest is told. Answers how many they are.
+local function stop_runs(job, now, why)
+  local held = 0
+  for _, it in ipairs(live_runs(job)) do
+    if it[2] == 'queued' then
+      run_end(it[1], 'cancel', now, why, '{}')
+    else
+      mail(it[3], 'cancel', it[1])
+      held = held + 1
+    end
+  end
+  return held
+end
+
+-- A candidate of a job that has a gate has ended: somebody is to judge the job.
+local function candidate_ended(job, now)
+  redis.call('HINCRBY', P .. 'job:' .. job, 'ended', 1)
+  redis.call('ZADD', P .. 'unjudged', ms(now), job)
+  redis.call('XADD', P .. 'judge', 'MAXLEN', '~', JUDGE_LENGTH, '*', 'job', job)
+end
+
+-- What a run was for cannot succeed any more: its job, or a candidate of it.
+local function give_up(job, now, err)
+  if redis.call('HEXISTS', P .. 'job:' .. job, 'slots') == 1 then return candidate_ended(job, now) end
+  redis.call('HSET', P .. 'job:' .. job, 'error', err)
+  job_move(job, 'fail', now)
+end
+
+-- A run takes its place in the queue: the first attempt of a slot, or the next one.
+local function new_run(run, job, slot, attempt, now, arrived, entry, pool, priority, avoid, vram, patch)
+  redis.call('HSET', P .. 'run:' .. run, 'job', job, 'slot', slot, 'attempt', attempt, 'state', 'queued',
+    'queued', ms(now), 'arrived', arrived, 'entry', entry, 'pool', pool, 'priority', priority, 'avoid', avoid,
+    'vram', vram, 'patch', patch)
+  enqueue(run, job, attempt, pool, priority, arrived, entry, avoid, vram)
+end
+
+-- Further candidates of a job, queued where its first run was. ARGV, beginning at `from`: the id and the patch of each.
+local function add_candidates(job, first, now, from)
+  local key = P .. 'job:' .. job
+  local was = redis.call('HMGET', P .. 'run:' .. first, 'arrived', 'entry', 'pool', 'priority')
+  for i = from, #ARGV, 2 do
+    local slot = redis.call('HINCRBY', key, 'slots', 1) - 1
+    redis.call('HSET', key, 'runs', redis.call('HGET', key, 'runs') .. ' ' .. ARGV[i])
+    new_run(ARGV[i], job, slot, 1, now, was[1], was[2], was[3], was[4], '', 0, ARGV[i + 1])
+  end
 end
 
 -- A job that is being canceled, or has ended, takes no more results: its run is canceled and the caller superseded.
@@ -111,7 +165,7 @@ local function stop_if_unwanted(run, job, now)
   local status = redis.call('HGET', P .. 'job:' .. job, 'status')
   if status ~= 'canceling' and not JOB_ENDS[tostring(status)] then return false end
   run_end(run, 'cancel', now, 'the job was ' .. (status == 'canceling' and 'canceled' or status), '{}')
-  if status == 'canceling' then job_move(job, 'stop', now) end
+  if status == 'canceling' and #live_runs(job) == 0 then job_move(job, 'stop', now) end
   return true
 end
 

@@ -1,14 +1,7 @@
--- Somebody asks to stop a job: at once if it waits, else its worker is told.
+-- Somebody asks to stop a job: at once if it waits, else its workers are told.
 local job = ARGV[1]
 if redis.call('EXISTS', P .. 'job:' .. job) == 0 then return { 'unknown' } end
 local now = now_ms()
 if job_move(job, 'cancel', now) ~= 'canceling' then return { 'ended' } end
-local run = last_run(job)
-local at = redis.call('HMGET', P .. 'run:' .. run, 'state', 'worker')
-if at[1] == 'queued' then
-  run_end(run, 'cancel', now, 'the job was canceled', '{}')
-  job_move(job, 'stop', now)
-else
-  mail(at[2], 'cancel', run)
-end
+if stop_runs(job, now, 'the job was canceled') == 0 then job_move(job, 'stop', now) end
 return { 'ok' }

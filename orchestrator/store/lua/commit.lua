@@ -1,5 +1,6 @@
--- The one way a result becomes visible. ARGV from 10 on: each output as JSON, for the watchers.
-local run, attempt, worker, outputs, execute_ms, load_s, cost, residency, data = unpack(ARGV, 1, 9)
+-- The one way a result becomes visible: at once, or, where the job has a gate, once that says so (see conclude.lua).
+-- ARGV from 11 on: each output as JSON, for the watchers.
+local run, attempt, worker, outputs, execute_ms, load_s, cost, residency, data, scores = unpack(ARGV, 1, 10)
 local it, state = held(run, attempt, worker)
 if not it then return { 'superseded', state } end
 if state == 'succeeded' then return { 'ok' } end -- told twice: the first answer was lost
@@ -12,9 +13,14 @@ local key = P .. 'run:' .. run
 redis.call('HSET', key, 'started', ms(started), 'executed', ms(started + execute_ms), 'load_s', load_s)
 if cost ~= '' then redis.call('HSET', key, 'cost', cost) end
 redis.call('HSET', P .. 'worker:' .. worker, 'residency', residency)
-redis.call('HSET', P .. 'job:' .. it.job, 'outputs', outputs)
 redis.call('HSETNX', P .. 'job:' .. it.job, 'started', ms(started))
-for i = 10, #ARGV do tell(it.job, 'output', ARGV[i]) end
 run_end(run, 'commit', now, '', data)
+if redis.call('HEXISTS', P .. 'job:' .. it.job, 'slots') == 1 then
+  redis.call('HSET', key, 'outputs', outputs, 'scores', scores)
+  candidate_ended(it.job, now)
+  return { 'ok' }
+end
+redis.call('HSET', P .. 'job:' .. it.job, 'outputs', outputs)
+for i = 11, #ARGV do tell(it.job, 'output', ARGV[i]) end
 job_move(it.job, 'succeed', now)
 return { 'ok' }

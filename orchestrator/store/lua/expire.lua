@@ -12,11 +12,5 @@ if status == 'expired' then -- and not canceled, which needs no explanation
   redis.call('HSET', P .. 'job:' .. job, 'error',
     '{"code":"deadline_passed","message":"the job was not done by its deadline_s: allow more time, or add workers"}')
 end
-local run = last_run(job)
-local at = redis.call('HMGET', P .. 'run:' .. run, 'state', 'worker')
-if at[1] == 'queued' then
-  run_end(run, 'cancel', now, 'the deadline passed', '{}')
-elseif not RUN_ENDS[at[1]] then
-  mail(at[2], 'cancel', run)
-end
+stop_runs(job, now, 'the deadline passed')
 return 1

@@ -11,19 +11,15 @@ if stop_if_unwanted(run, it.job, now) then return { 'superseded', 'canceled' } e
 local job = P .. 'job:' .. it.job
 run_end(run, event, now, outcome, '{}')
 local avoid = redis.call('HGET', P .. 'run:' .. run, 'avoid')
+local was = redis.call('HMGET', P .. 'run:' .. run, 'slot', 'arrived', 'entry', 'pool', 'priority', 'vram', 'patch')
 if event == 'lose' then
-  if redis.call('HINCRBY', job, 'lost', 1) > tonumber(redis.call('HGET', job, 'retries')) then
-    redis.call('HSET', job, 'error', err)
-    job_move(it.job, 'fail', now)
+  if redis.call('HINCRBY', job, 'lost:' .. was[1], 1) > tonumber(redis.call('HGET', job, 'retries')) then
+    give_up(it.job, now, err)
     return { 'failed' }
   end
   avoid = avoid == '' and worker or avoid .. ' ' .. worker
 end
-local was = redis.call('HMGET', P .. 'run:' .. run, 'slot', 'arrived', 'entry', 'pool', 'priority', 'vram')
 vram = ms(math.max(tonumber(was[6] or 0), tonumber(vram or 0))) -- that were too few
-local tries = ms(attempt + 1)
-redis.call('HSET', P .. 'run:' .. next_run, 'job', it.job, 'slot', was[1], 'attempt', tries, 'state', 'queued',
-  'queued', ms(now), 'arrived', was[2], 'entry', was[3], 'pool', was[4], 'priority', was[5], 'avoid', avoid, 'vram', vram)
 redis.call('HSET', job, 'runs', redis.call('HGET', job, 'runs') .. ' ' .. next_run)
-enqueue(next_run, it.job, tries, was[4], was[5], was[2], was[3], avoid, vram)
+new_run(next_run, it.job, was[1], ms(attempt + 1), now, was[2], was[3], was[4], was[5], avoid, vram, was[7] or '')
 return { 'queued', next_run }
