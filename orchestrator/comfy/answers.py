@@ -146,14 +146,6 @@ def parse_sizes(body: object) -> dict[str, int]:
     return {text(file["name"]): int(number(file["size"])) for file in files if "size" in file and "name" in file}
 
 
-def parse_holds_models(body: object) -> bool | None:
-    """Whether anything is in memory, by the node pack's /fleet/residency; None if it could not read all of that."""
-    answer = mapping(body)
-    if "models" not in answer or "cache" not in answer:
-        return None
-    return bool(sequence(answer["models"]) or sequence(mapping(answer["cache"])["models"]))
-
-
 def parse_refusal(body: object) -> Refusal:
     """The answer of /prompt to what it does not take, or takes in part."""
     answer = mapping(body)

@@ -19,6 +19,7 @@ from yarl import URL
 
 from orchestrator.comfy import answers, refusal
 from orchestrator.comfy.answers import FileOutput, HistoryEntry, Queue, SystemStats
+from orchestrator.comfy.memory import MemoryReport, parse_memory
 from orchestrator.comfy.protocol import mapping, number, sequence, text
 from orchestrator.errors import NotFound, Retryable, WorkerFault
 
@@ -188,14 +189,14 @@ class ComfyClient:
             sizes.update((f"{folder}/{name}", size) for name, size in files.items())
         return sizes
 
-    async def holds_models(self) -> bool | None:
-        """Whether it has any in memory, by its node pack; None where that is not installed, or cannot tell."""
+    async def memory(self) -> MemoryReport | None:
+        """What it holds there, by its node pack; None where that is not installed."""
         status, answer = await self._send("GET", "/fleet/residency")
         if status == 404:
             return None
         if status != 200:
             self._unexpected(status, answer, "/fleet/residency")
-        return self._parsed(answers.parse_holds_models, answer, "/fleet/residency")
+        return self._parsed(parse_memory, answer, "/fleet/residency")
 
     # --- how it is asked ---
 

@@ -121,6 +121,8 @@ class _Term:
                 self._index.started(run_id, worker_id, now)
             case FeedKind.ENDED, str(run_id), str(worker_id) if item.entry is not None and item.end is not None:
                 self._ended(run_id, worker_id, item.entry, item.end, now)
+            case FeedKind.RESIDENCY, _, str(worker_id) if item.residency is not None:
+                self._index.holds(worker_id, item.residency, now)
             case FeedKind.WORKER, _, str(worker_id):
                 self._changed_workers.add(worker_id)
                 self._workers_changed.set()

@@ -92,12 +92,14 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class Residency:
-    """Which model files a worker holds, and where; most recently used last."""
+    """Which model files a worker holds, and where; most recently used last. Sizes in bytes."""
 
     vram: tuple[ModelRef, ...] = ()
     ram: tuple[ModelRef, ...] = ()
     source: str = "inferred"  # or "measured"
-    sizes: Mapping[ModelRef, int] = field(default_factory=dict[ModelRef, int])  # bytes, where known
+    sizes: Mapping[ModelRef, int] = field(default_factory=dict[ModelRef, int])  # of the files, where known
+    held: Mapping[ModelRef, int] = field(default_factory=dict[ModelRef, int])  # of each, in its tier, where measured
+    why: str = ""  # it is not measured, or not all of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,13 @@ class Index:
         self._report(view, worker.residency if worker.state in ANSWERING else Residency())
         self._standing_changed(view, now)
 
+    def holds(self, worker_id: str, residency: Residency, now: float) -> None:
+        """What a worker holds now, as it says."""
+        view = self._workers.get(worker_id)
+        if view is not None and view.state in ANSWERING:
+            self._report(view, residency)
+            self._changed(view, now)
+
     def forgotten(self, worker_id: str, now: float) -> None:
         """The store knows this worker no more."""
         view = self._workers.pop(worker_id, None)

@@ -145,6 +145,8 @@ def residency_document(residency: Residency) -> Mapping[str, Any]:
         "ram": [[model.folder, model.name] for model in residency.ram],
         "source": residency.source,
         "sizes": [[model.folder, model.name, size] for model, size in residency.sizes.items()],
+        "held": [[model.folder, model.name, size] for model, size in residency.held.items()],
+        "why": residency.why,
     }
 
 
@@ -158,6 +160,8 @@ def residency(raw: bytes | Mapping[str, Any] | None) -> Residency:
         ram=tuple(ModelRef(folder, name) for folder, name in document["ram"]),
         source=document["source"],
         sizes={ModelRef(folder, name): size for folder, name, size in document["sizes"]},
+        held={ModelRef(folder, name): size for folder, name, size in document.get("held", ())},
+        why=document.get("why", ""),
     )
 
 

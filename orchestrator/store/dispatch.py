@@ -152,4 +152,5 @@ def _item(seq: int, fields: Mapping[bytes, bytes]) -> FeedItem:
         codec.text(fields.get(b"worker")),
         entry,
         codec.run_end(fields[b"state"], fields[b"data"]) if b"data" in fields else None,
+        codec.residency(fields[b"residency"]) if b"residency" in fields else None,
     )

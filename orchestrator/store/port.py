@@ -187,6 +187,10 @@ class RunStore(Protocol):
         """Its ComfyUI answers: ready. `object_info` is kept by its digest; `sizes`: "folder/name" -> bytes."""
         ...
 
+    async def report_residency(self, worker_id: str, epoch: int, residency: Residency) -> None:
+        """What it holds now, other than the end of a run tells. Raises Superseded."""
+        ...
+
     async def report_worker(self, worker_id: str, epoch: int, event: WorkerEvent | None, note: str) -> None:
         """What happened to it, or (None) only what there is to say of the state that it is in. RESUME leaves a worker
         that an operator drained as it is. Raises Superseded, also for an event that its state does not allow."""
@@ -240,6 +244,7 @@ class FeedKind(StrEnum):
     STARTED = "started"  # run_id, worker
     ENDED = "ended"  # run_id, worker, entry, end
     WORKER = "worker"  # worker changed: read it again
+    RESIDENCY = "residency"  # worker, residency
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +267,7 @@ class FeedItem:
     worker: str | None = None
     entry: QueueEntry | None = None
     end: RunEnd | None = None
+    residency: Residency | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import orjson
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import JobError, Progress
-from orchestrator.domain.worker import WorkerEvent, WorkerInfo, WorkerState
+from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Superseded
 from orchestrator.graph.bind import overlaid
 from orchestrator.store import codec
@@ -40,6 +40,10 @@ class RedisRuns:
             "inspected", info.id, epoch, codec.dump(info), info.catalog, object_info, codec.dump(sizes)
         )
         _accepted(reply, f"worker {info.id}")
+
+    async def report_residency(self, worker_id: str, epoch: int, residency: Residency) -> None:
+        document = codec.dump(codec.residency_document(residency))
+        _accepted(await self._db.script("report_residency", worker_id, epoch, document), f"worker {worker_id}")
 
     async def report_worker(self, worker_id: str, epoch: int, event: WorkerEvent | None, note: str) -> None:
         reply = await self._db.script("report_worker", worker_id, epoch, event.value if event else "", note)

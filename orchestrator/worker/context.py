@@ -11,13 +11,13 @@ from typing import Protocol
 
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.domain.asset import Asset
-from orchestrator.domain.worker import WorkerInfo
+from orchestrator.domain.worker import Residency, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.store.port import RunStore
 from orchestrator.worker.collector import Collector
 from orchestrator.worker.outcome import Done, Lost, Outcome
-from orchestrator.worker.residency import InferredResidency
+from orchestrator.worker.residency import WorkerMemory
 from orchestrator.worker.staging import Stager
 from orchestrator.worker.unload import empty
 from orchestrator.worker.watchdog import Budgets
@@ -47,8 +47,8 @@ class End(StrEnum):
 @dataclass(slots=True)
 class WorkerContext:
     """`client_id` is that of the open websocket, if there is one. `doubted` is set when ComfyUI should be looked at,
-    `finished` holds the runs that its history need not keep, `end` is told why all this is over, in words, and
-    `complain` why its ComfyUI would better be replaced."""
+    `finished` holds the runs that its history need not keep, `told` is what the store knows of `residency`, `end` is
+    told why all this is over, in words, and `complain` why its ComfyUI would better be replaced."""
 
     info: WorkerInfo
     store: AgentStore
@@ -56,7 +56,7 @@ class WorkerContext:
     stager: Stager
     collector: Collector
     catalog: Catalog
-    residency: InferredResidency
+    residency: WorkerMemory
     doubted: asyncio.Event
     end: Callable[[End, str], None]
     complain: Callable[[str], None]
@@ -65,6 +65,7 @@ class WorkerContext:
     client_id: str | None = None
     finished: list[str] = field(default_factory=list[str])
     out_of_memory: int = 0  # runs in a row
+    told: Residency | None = None
 
     def doubt(self) -> None:
         """ComfyUI did not do its part: look at it right away."""

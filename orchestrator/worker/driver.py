@@ -34,12 +34,14 @@ class Driver:
         self._watchdog = watchdog
         self._tenure: Tenure | None = None
         self._draining = asyncio.Event()
+        self._anew = False  # there was a tenure before, and its ComfyUI may be another by now
 
     async def run(self) -> None:
         """Until drained."""
         while not self._draining.is_set():
             tenure = self._tenure = Tenure(self._host, self._store, self._storage, self._leases, self._watchdog)
-            ending = await tenure.serve()
+            ending = await tenure.serve(self._anew)
+            self._anew = True
             self._tenure = None
             await self._recover(ending.why)
             if ending.why is End.SUPERSEDED and monotonic() - tenure.beaten_at < self._leases.worker_s:

@@ -11,7 +11,7 @@ from orchestrator.comfy.answers import HistoryEntry
 from orchestrator.comfy.session import Collect, Fail, OutOfMemory, Rerun, Retry, Session, Verdict, missing_file
 from orchestrator.domain.asset import Output
 from orchestrator.domain.job import JobError
-from orchestrator.domain.needs import Needs
+from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.domain.run import TERMINAL, RunState
 from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded, WorkerFault
 from orchestrator.graph.needs import needs
@@ -44,12 +44,19 @@ class Execution:
         self._found = found
         self._adopted = adopted
         self._collecting = False  # there may be something in storage
+        self._models: tuple[ModelRef, ...] = ()
+        self._load_s: float | None = None  # thought to be spent on loading these
 
     def stop(self, why: Stop, note: str = "") -> None:
         """Gives it up as soon as that is safe. What has begun is not given back."""
         if why is Stop.RETURN and (self.scope.why or self.scope.started_at is not None):
             return
         self.scope.stop(why, note)
+
+    def note_load(self) -> None:
+        """What it loads is what is not in memory now, if it has begun and that was not noted yet."""
+        if self._load_s is None and self.scope.started_at is not None:
+            self._load_s = self._context.residency.load_s(self._models)
 
     async def run(self) -> None:
         """At the end the run is over in the store, or it is not ours any more."""
@@ -130,20 +137,22 @@ class Execution:
         """Executes the graph once, if ComfyUI does not have it already, and collects what it made. `alone`: with
         nothing else in memory."""
         session = self.prompt.session = Session(order.graph, order.spec.outputs)
+        self._models, self._load_s = self._needs(order).models, None
         if not self._found:
             await self._submit(graph, order.spec.outputs, alone)
         entry = await self.prompt.follow(order.spec.timeout_s, self._announce)
         verdict = session.conclude(entry)
         if not isinstance(verdict, Collect):
             return verdict
-        load_s = self._context.residency.run(self._needs(order).models)
+        self.note_load()
+        self._context.residency.run(self._models)
         self._collecting = True
         try:
             async with self.scope.held():
                 outputs = await self._context.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
         except NotFound as error:
             return missing_file(error.message)
-        return Done(self._result(entry, outputs, load_s))
+        return Done(self._result(entry, outputs))
 
     async def _submit(self, graph: Graph, outputs: Sequence[str], alone: bool) -> None:
         """Has the run queued on ComfyUI."""
@@ -180,14 +189,15 @@ class Execution:
     def _needs(self, order: Order) -> Needs:
         return needs(order.graph, self._context.catalog, order.spec.outputs)
 
-    def _result(self, entry: HistoryEntry, outputs: tuple[Output, ...], load_s: float) -> Result:
+    def _result(self, entry: HistoryEntry, outputs: tuple[Output, ...]) -> Result:
         if entry.started_at is not None and entry.ended_at is not None:
             execute_s = max(0.0, entry.ended_at - entry.started_at)
         else:
             execute_s = monotonic() - (self.scope.started_at or self.prompt.posted_at)
         rate = self._context.info.rate
         cost = None if rate is None else rate * execute_s / 3600
-        return Result(outputs, execute_s, min(load_s, execute_s), cost, self._context.residency.report())
+        load_s = min(self._load_s or 0.0, execute_s)
+        return Result(outputs, execute_s, load_s, cost, self._context.residency.report())
 
     def _judge(self, verdict: Verdict) -> Outcome:
         match verdict:
@@ -229,6 +239,7 @@ class Execution:
         store = self._context.store
         match outcome:
             case Done(result=result):
+                self._context.told = result.residency
                 await insist(lambda: store.commit(key, result))
             case Failed(error=error):
                 await insist(lambda: store.fail(key, error))

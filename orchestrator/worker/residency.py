@@ -1,44 +1,94 @@
-"""What a worker's memory holds, inferred from what it ran, and what loading the rest cost. Pure.
+"""What a worker's memory holds: as its node pack measured it, inferred from what it ran where nothing measures. Pure.
 
-ComfyUI tells nobody which models it has loaded; until something on the worker measures it, this is the best that can
-be said. The tiers, their eviction and their speeds are the scheduler's own (scheduling/memory.py), so that both
-sides of the fleet think alike.
+Inference has the scheduler's own tiers, evictions and speeds (scheduling/memory.py), so that both sides of the fleet
+think alike. It goes on from what was measured last, and stands in for each part that the pack cannot tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from orchestrator.comfy.memory import CACHE, FILES, MODELS, MemoryReport
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency
 from orchestrator.scheduling.memory import Memory
-from orchestrator.scheduling.models import ModelFiles
+from orchestrator.scheduling.models import ModelFile, ModelFiles
+
+MEASURED, INFERRED = "measured", "inferred"
+NO_PACK = "its ComfyUI has not comfyfleet's node pack: link comfy_nodes into custom_nodes and restart it"
+MOVED = "a run loaded models since it was measured"
+
+_UNSEEN = frozenset({"embeddings"})  # they are read into prompts, and are no weights that the pack could see
+_MOST = 0.5  # of a file on the device, and it counts as there: ComfyUI streams the rest
 
 
-class InferredResidency:
+class WorkerMemory:
     """One worker's, since its ComfyUI was started. Sizes in bytes."""
 
     def __init__(self, vram_bytes: int | None, ram_bytes: int | None, sizes: Mapping[ModelRef, int]) -> None:
         self._files = ModelFiles()
         self._files.learn_sizes(sizes)
-        self._known = sizes.keys()
-        self._limits = vram_bytes, ram_bytes
+        self._sizes = dict(sizes)
         self._memory = Memory(vram_bytes, ram_bytes)
+        self._held: Mapping[ModelRef, int] = {}
+        self._measured = False  # and nothing came or went since
+        self._why = NO_PACK
 
-    def run(self, models: Iterable[ModelRef]) -> float:
-        """Takes note that a run used these models; answers the seconds that loading them is thought to have taken."""
+    def load_s(self, models: Iterable[ModelRef]) -> float:
+        """Seconds that loading these is thought to take."""
+        return self._memory.load_s(map(self._files.file, models))
+
+    def run(self, models: Iterable[ModelRef]) -> None:
+        """Takes note that a run used these models."""
         files = [self._files.file(model) for model in models]
-        seconds = self._memory.load_s(files)
+        before = self._memory.vram.keys()
+        self._measured = self._measured and all(file in before for file in files)
         self._memory.use(files)
-        return seconds
 
     def clear(self) -> None:
         """Its models were unloaded."""
-        self._memory = Memory(*self._limits)
+        self._memory.report((), ())
+        self._held = {}
+
+    def measure(self, report: MemoryReport) -> None:
+        """What its node pack says replaces what was thought, as far as it can tell."""
+        loaded, cached = report.loaded, report.cached
+        blind = FILES in report.unavailable and not report.empty
+        sizes = {held.file: held.file_bytes for held in (*(loaded or ()), *(cached or ())) if held.file_bytes}
+        self._sizes.update(sizes)
+        self._files.learn_sizes(sizes)
+        ram = self._kept(self._memory.ram, blind or cached is None)
+        ram.update((held.file, held.bytes) for held in cached or ())
+        vram = self._kept(self._memory.vram, blind or loaded is None)
+        for held in loaded or ():
+            if held.on_device >= _MOST * max(held.bytes, ram.get(held.file) or 0):
+                vram[held.file] = held.on_device
+            else:
+                ram[held.file] = held.bytes
+        vram.update((file, ram.get(file)) for file in report.patched)
+        self._memory.report(map(self._files.file, vram), map(self._files.file, ram))
+        self._held = {file: size for file, size in {**ram, **vram}.items() if size}
+        self._measured = loaded is not None
+        told = [f"{part}: {report.unavailable[part]}" for part in (MODELS, CACHE, FILES) if part in report.unavailable]
+        self._why = "; ".join(told)
+
+    def unmeasured(self, why: str) -> None:
+        """Nothing measures it, for this reason."""
+        self._measured, self._why = False, why
 
     def report(self) -> Residency:
         """As the store keeps it."""
         vram = tuple(file.ref for file in self._memory.vram)
         ram = tuple(file.ref for file in self._memory.ram)
-        sizes = {ref: self._files.file(ref).bytes for ref in (*vram, *ram) if ref in self._known}
-        return Residency(vram, ram, sizes=sizes)
+        return Residency(
+            vram,
+            ram,
+            MEASURED if self._measured else INFERRED,
+            sizes={ref: self._sizes[ref] for ref in (*vram, *ram) if ref in self._sizes},
+            held={ref: self._held[ref] for ref in (*vram, *ram) if ref in self._held} if self._measured else {},
+            why=self._why or ("" if self._measured else MOVED),
+        )
+
+    def _kept(self, tier: Iterable[ModelFile], all_of_it: bool) -> dict[ModelRef, int | None]:
+        """What stays in a tier as it was inferred, without its bytes."""
+        return {file.ref: None for file in tier if all_of_it or file.ref.folder in _UNSEEN}

@@ -27,11 +27,12 @@ from orchestrator.worker.cancellation import Stop
 from orchestrator.worker.collector import Collector
 from orchestrator.worker.context import AgentStore, End, WorkerContext
 from orchestrator.worker.execution import Execution
+from orchestrator.worker.gauge import Gauge
 from orchestrator.worker.host import Host
 from orchestrator.worker.inspection import Inspection, inspect
 from orchestrator.worker.monitor import GONE_AFTER_S, RETRY_S, Monitor
 from orchestrator.worker.reporter import Reporter
-from orchestrator.worker.residency import InferredResidency
+from orchestrator.worker.residency import WorkerMemory
 from orchestrator.worker.staging import Stager
 from orchestrator.worker.watchdog import Budgets
 
@@ -65,6 +66,8 @@ class Tenure:
         self._group = asyncio.TaskGroup()
         self._clients = AsyncExitStack()
         self._context: WorkerContext | None = None  # once what the store has for us is taken up
+        self._gauge: Gauge | None = None
+        self._anew = False
         self._executions: dict[str, Execution] = {}
         self._runs: set[asyncio.Task[None]] = set()
         self._freeing: asyncio.Task[None] | None = None
@@ -73,8 +76,9 @@ class Tenure:
         self._ready = False
         self._quarantined = False
 
-    async def serve(self) -> Ending:
-        """Until something ends it; then nothing here works on a run any more."""
+    async def serve(self, anew: bool) -> Ending:
+        """Until it ends; then nothing here works on a run any more. `anew`: what its ComfyUI had may be gone."""
+        self._anew = anew
         duties = await insist(lambda: self._store.register(self._info))
         self._epoch, self._untouched = duties.epoch, set(duties.runs)
         async with self._clients, self._group as group:
@@ -123,6 +127,7 @@ class Tenure:
 
     async def abandon(self, note: str) -> None:
         """Gives back what its former ComfyUI had."""
+        self._anew = True
         untouched, self._untouched = self._untouched, set()
         for run_id in untouched:
             await self._give_back(run_id, note)
@@ -143,15 +148,18 @@ class Tenure:
             inspection = await self._inspect(client)
             context = self._equip(client, inspection)
             monitor = Monitor(context, self._executions)
+            gauge = self._gauge = Gauge(context, self._executions, self._epoch, known=not self._anew)
             async with asyncio.TaskGroup() as group:
                 group.create_task(monitor.look())
                 group.create_task(monitor.listen())
                 group.create_task(Reporter(self._store, self._executions).run())
                 group.create_task(self._erase(context))
+                group.create_task(gauge.run())
                 group.create_task(self._host.watch(self))
                 await self._adopt(context, duties)
                 await self._stop_orphans(context)
                 await self._host.accept(client, inspection.catalog)
+                await gauge.look()
                 sizes, document = inspection.sizes, inspection.object_info
                 await insist(lambda: self._store.inspected(inspection.info, self._epoch, document, sizes))
                 self._ready = True
@@ -182,7 +190,7 @@ class Tenure:
             stager=Stager(client, self._storage, self._store.asset, inspection.upload_limit, doubted.set),
             collector=Collector(client, self._storage, doubted.set),
             catalog=inspection.catalog,
-            residency=InferredResidency(info.vram_bytes, info.ram_bytes, inspection.models),
+            residency=WorkerMemory(info.vram_bytes, info.ram_bytes, inspection.models),
             doubted=doubted,
             end=self.end,
             complain=self._host.complain,
@@ -225,6 +233,8 @@ class Tenure:
 
     async def _free(self, context: WorkerContext) -> None:
         await context.free()
+        if self._gauge is not None:
+            await self._gauge.look()
         self._freeing = None
 
     async def _erase(self, context: WorkerContext) -> None:
@@ -253,6 +263,8 @@ class Tenure:
             await execution.run()
         finally:
             del self._executions[execution.run_id]
+        if self._gauge is not None:
+            self._gauge.stir()
         if execution.prompt.posted and not self._ending.done():
             self._host.over(execution.run_id)
         self._end_if_left()

@@ -26,14 +26,15 @@ async def empty(client: ComfyClient, doubt: Callable[[], None]) -> None:
     """Returns when nothing is held, as far as can be told. Nothing may be posted meanwhile; what ComfyUI has already
     is waited for. Raises WorkerFault when it answers, but not as it should; `doubt` is told when it does not."""
     await _finish(client, doubt)
-    holds: bool | None = None
+    emptied: bool | None = None
     for pause in PAUSES_SEEING_S:
-        if holds is None and pause not in PAUSES_S:
+        if emptied is None and pause not in PAUSES_S:
             return
         await insist(client.free, doubt)
         await asyncio.sleep(pause)
-        holds = await insist(client.holds_models, doubt)
-        if holds is False:
+        report = await insist(client.memory, doubt)
+        emptied = None if report is None else report.empty
+        if emptied:
             return
     log.warning("%s still holds models after it was told to let go of them: does a custom node keep them?", client.url)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.domain.worker import WorkerEvent, WorkerInfo, WorkerState
+from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import Conflict, NotFound, Superseded
+from orchestrator.store.port import FeedKind
 from orchestrator.store.redis import RedisStore
+from tests.fixtures.stored import feed
 
 INFO = WorkerInfo(id="w", url="http://w", pool="default", agent="a", catalog="c" * 8)
 
@@ -80,6 +83,22 @@ async def test_only_the_agent_that_has_the_worker_is_heard(store: RedisStore) ->
     with pytest.raises(Superseded):
         await store.report_worker("w", second, None, "late")
     assert (await store.worker("w")).note == "gone"
+
+
+async def test_what_a_worker_holds_is_told_to_the_dispatcher_too(store: RedisStore) -> None:
+    epoch = await ready(store)
+    seq = (await store.snapshot()).seq
+    model = ModelRef("checkpoints", "a.safetensors")
+    held = Residency((model,), (), "measured", sizes={model: 7}, held={model: 5}, why="cache: gone")
+    await store.report_residency("w", epoch, held)
+    assert (await store.worker("w")).residency == held
+    [item] = await feed(store, seq)
+    assert (item.kind, item.worker, item.residency) == (FeedKind.RESIDENCY, "w", held)
+    await store.lost_worker("w", epoch, "gone")
+    for stale in (epoch, epoch - 1):
+        with pytest.raises(Superseded):
+            await store.report_residency("w", stale, Residency())
+    assert (await store.worker("w")).residency == held
 
 
 async def test_the_story_of_a_worker(store: RedisStore) -> None:

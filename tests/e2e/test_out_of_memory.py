@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.comfy.client import ComfyClient
+from orchestrator.comfy.memory import MemoryReport
 from orchestrator.worker.unload import empty
 from tests.fixtures.driving import node
 from tests.fixtures.real_comfyui import RealComfyUI, running_comfyui
@@ -46,12 +47,18 @@ async def test_nothing_is_left_in_memory(comfyui: RealComfyUI, monkeypatch: pyte
     async with ComfyClient(comfyui.url) as client:
         for turn in range(6):
             await comfyui.run(upscaled(turn))
-            assert await client.holds_models()
+            assert (await _report(client)).empty is False
             with monkeypatch.context() as patch:
                 if turn % 2:
-                    patch.setattr(ComfyClient, "holds_models", _cannot_tell)
+                    patch.setattr(ComfyClient, "memory", _cannot_tell)
                 await empty(client, lambda: pytest.fail("ComfyUI answers"))
-            assert await client.holds_models() is False
+            assert (await _report(client)).empty
+
+
+async def _report(client: ComfyClient) -> MemoryReport:
+    report = await client.memory()
+    assert report is not None, "the node pack is there"
+    return report
 
 
 async def _cannot_tell(_: ComfyClient) -> None:

@@ -95,10 +95,10 @@ async def test_a_driver_that_crashes_starts_again_and_says_why(
     one, two = await sim_comfyui(), await sim_comfyui()
     serve, crashes = Tenure.serve, ["a bug"]
 
-    async def crashing(self: Tenure) -> object:
+    async def crashing(self: Tenure, anew: bool) -> object:
         if self._info.id == "one" and crashes:  # pyright: ignore[reportPrivateUsage]
             raise RuntimeError(crashes.pop())
-        return await serve(self)
+        return await serve(self, anew)
 
     monkeypatch.setattr(Tenure, "serve", crashing)
     async with fleet.agent(("one", one.url), ("two", two.url)):

@@ -107,6 +107,8 @@ class SimConfig:
     """The garbage collection after a prompt, while which ComfyUI's executing thread listens to nobody."""
     node_pack: bool = False
     """The fleet's own is installed: /fleet/residency tells what is in memory."""
+    node_pack_gaps: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the pack cannot read (models, cache or files), and why."""
     faults: tuple[Fault, ...] = ()
     """How it fails, from its start on."""
 

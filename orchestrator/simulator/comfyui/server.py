@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,14 @@ class RunningSim:
     def loads(self) -> Mapping[str, int]:
         """Folder/name of a model file -> how often it was read from disk."""
         return dict(self._sim.machine.residency.disk_loads)
+
+    @property
+    def vram(self) -> Mapping[str, int]:
+        """Folder/name of a model file -> bytes of it that are in VRAM."""
+        held = Counter[str]()
+        for part in self._sim.machine.residency.placed:
+            held[part.file] += part.size
+        return held
 
     @property
     def spans(self) -> Sequence[tuple[int, int]]:

@@ -99,3 +99,15 @@ def test_a_worker_that_does_not_answer_holds_nothing(last: WorkerState) -> None:
     index.queued(entry(1, "a"), 0.0)
     (group,) = index.pools["default"].queue.line
     assert not index.pools["default"].fleet.holders.of(group.files[0])
+
+
+def test_what_a_worker_says_that_it_holds_is_believed_while_it_answers() -> None:
+    index = Index()
+    index.worker(worker("w", vram=("a",)), offer("a", "b"), 0.0)
+    index.holds("w", Residency((checkpoint("b"),)), 1.0)
+    index.holds("nobody", Residency((checkpoint("b"),)), 1.0)
+    memory = index.pools["default"].fleet.workers["w"].memory
+    assert [held.path for held in memory.files()] == ["checkpoints/b"]
+    index.worker(worker("w", state=WorkerState.DOWN), None, 2.0)
+    index.holds("w", Residency((checkpoint("b"),)), 3.0)
+    assert not memory.files()

@@ -7,25 +7,35 @@ from typing import Any
 from aiohttp import web
 
 from orchestrator.simulator.comfyui.routes.context import Sim
+from orchestrator.simulator.comfyui.values import Weights
 
 KINDS = {"model": "diffusion_model", "clip": "text_encoder", "control_net": "controlnet"}
 
 
 def routes(sim: Sim) -> list[web.RouteDef]:
-    residency = sim.machine.residency
+    config, residency = sim.machine.config, sim.machine.residency
+    gaps = config.node_pack_gaps
+
+    def named(file: str, size: int) -> dict[str, Any]:
+        folder, _, name = file.partition("/")
+        if "files" in gaps:
+            return {"folder": None, "name": None, "bytes": size}
+        return {"folder": folder, "name": name, "bytes": size, "file_bytes": config.models[folder][name]}
+
+    def loaded(part: Weights) -> dict[str, Any]:
+        patches = [{"folder": "loras", "name": patch.rpartition(":")[0]} for patch in part.patches]
+        kind = KINDS.get(part.part, part.part)
+        placed = {"loaded_bytes": part.size, "device": "cuda:0", "kind": kind}
+        return {**named(part.file, part.size), **placed, **({"patches": patches} if patches else {})}
 
     async def get(request: web.Request) -> web.Response:
-        loaded = [
-            {**_file(part.file, part.size), "kind": KINDS.get(part.part, part.part), "device": "cuda:0"}
-            for part in reversed(residency.placed)
-        ]
-        policy = "ram_pressure" if sim.machine.config.profile.cache_by_memory else "classic"
-        cache = {"policy": policy, "models": [_file(file, size) for file, size in residency.read_files]}
-        return web.json_response({"schema": 1, "models": loaded, "cache": cache, "unavailable": {}})
+        policy = "ram_pressure" if config.profile.cache_by_memory else "classic"
+        told = {
+            "models": [loaded(part) for part in reversed(residency.placed)],
+            "cache": {"policy": policy, "models": [named(file, size) for file, size in residency.read_files]},
+            "vram": {"device": "cuda:0", "total": config.vram_bytes},
+        }
+        shown = {key: value for key, value in told.items() if key not in gaps}
+        return web.json_response({"schema": 1, **shown, "unavailable": dict(gaps)})
 
     return [web.get("/fleet/residency", get)]
-
-
-def _file(file: str, size: int) -> dict[str, Any]:
-    folder, _, name = file.partition("/")
-    return {"folder": folder, "name": name, "bytes": size}
