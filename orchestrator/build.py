@@ -159,7 +159,7 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     leadership = Leadership(store, _process_name(), settings.leases)
     dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY))
     reaper = Reaper(store, storage, leadership, settings.leases, settings.retention)
-    app = create_app(services, settings.limits)
+    app = create_app(services, settings.limits, settings.retention)
     async with serving(app, listener), _running(events.run(), leadership.run(), dispatcher.run(), reaper.run()):
         yield _base_url(listener)
 

@@ -8,6 +8,9 @@ import prometheus_client
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from orchestrator.api.comfy_v2 import contract
+from orchestrator.api.comfy_v2.assets import ComfyAssetRoutes
+from orchestrator.api.comfy_v2.jobs import ComfyJobRoutes
 from orchestrator.api.docs import add_docs
 from orchestrator.api.errors import refuse_in_json, stamp
 from orchestrator.api.fleet.assets import AssetRoutes
@@ -17,16 +20,20 @@ from orchestrator.api.fleet.workflows import WorkflowRoutes
 from orchestrator.api.operations import OperationRoutes
 from orchestrator.api.routes import Route, serve
 from orchestrator.api.services import Services
-from orchestrator.settings import LimitSettings
+from orchestrator.api.uploads import Uploads
+from orchestrator.settings import LimitSettings, RetentionSettings
 
 
 def create_app(
-    services: Services, limits: LimitSettings, metrics: CollectorRegistry = prometheus_client.REGISTRY
+    services: Services,
+    limits: LimitSettings,
+    retention: RetentionSettings,
+    metrics: CollectorRegistry = prometheus_client.REGISTRY,
 ) -> web.Application:
     """`services.events.run()` must be running beside it; `metrics` is what the controller counts into."""
-    app = web.Application(middlewares=[refuse_in_json], client_max_size=limits.max_body_bytes)
-    app.on_response_prepare.append(stamp)
-    table = routes(services, limits, metrics)
+    app = web.Application(middlewares=[refuse_in_json, contract.speak], client_max_size=limits.max_body_bytes)
+    app.on_response_prepare.extend((stamp, contract.stamp))
+    table = routes(services, limits, retention, metrics)
     for route in table:
         app.router.add_route(route.method, route.path, serve(route))
         if route.method == "GET" and not route.streams:
@@ -35,12 +42,17 @@ def create_app(
     return app
 
 
-def routes(services: Services, limits: LimitSettings, metrics: CollectorRegistry) -> Sequence[Route]:
+def routes(
+    services: Services, limits: LimitSettings, retention: RetentionSettings, metrics: CollectorRegistry
+) -> Sequence[Route]:
     """All that is documented."""
+    uploads = Uploads(services.store, services.storage, limits.max_upload_bytes)
     return (
         *JobRoutes(services).table(),
         *WorkflowRoutes(services).table(),
-        *AssetRoutes(services, limits.max_upload_bytes).table(),
+        *AssetRoutes(services, uploads).table(),
         *WorkerRoutes(services).table(),
         *OperationRoutes(services, metrics).table(),
+        *ComfyJobRoutes(services, retention).table(),
+        *ComfyAssetRoutes(services, uploads, retention).table(),
     )

@@ -95,6 +95,8 @@ def _operation(route: Route, schemas: Schemas) -> dict[str, Any]:
 
 def _tag(path: str) -> str:
     parts = path.split("/")
+    if path.startswith("/api/v2/"):
+        return f"comfy-{parts[3]}"
     return parts[2] if path.startswith("/v1/") else "operations"
 
 
@@ -111,7 +113,7 @@ def _refusals(route: Route, schemas: Schemas) -> dict[str, Any]:
     """One response for each status, which names the codes that it comes with."""
     codes = set(route.refusals)
     codes.update(_BODY_CODES if route.body else ("invalid_request",) if route.query else ())
-    codes.update(_STORE_CODES if route.path.startswith("/v1/") else ())
+    codes.update(_STORE_CODES if route.path.startswith(("/v1/", "/api/v2/")) else ())
     by_status: dict[int, list[str]] = {}
     for code in sorted(codes):
         by_status.setdefault(STATUS[code], []).append(code)

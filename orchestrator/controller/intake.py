@@ -77,17 +77,18 @@ class Intake:
                 self._registry.moved(name)
         raise Busy("workflow_moving", f"the active version of {name} keeps changing; try again", 1.0)
 
-    async def submit_graph(self, body: GraphJob, key: str | None = None) -> Accepted:
-        """A job of a raw graph. Raises InvalidRequest, Busy."""
-        idempotency = _idempotency(key, "graph", body)
+    async def submit_graph(self, body: GraphJob, key: str | None = None, *, once: bool = False) -> Accepted:
+        """A job of a raw graph. `once`: the key may not be used again, with the same body neither. Raises
+        InvalidRequest, Busy."""
+        idempotency = _single_use(key) if once else _idempotency(key, "graph", body)
         if idempotency and (job_id := await self._store.submitted(idempotency)):
             return Accepted(await self._store.job(job_id), created=False)
         with _told_from(pointer("workflow")):
             graph = parse(body.workflow)
         _check_outputs(graph, body.outputs)
         with _told_from(pointer("workflow")):
-            catalog = await self._check(graph, body.pool, body.outputs)
             await self._assets(graph)
+            catalog = await self._check(graph, body.pool, body.outputs)
         spec = _spec(
             body, pool=body.pool, priority=body.priority or Priority.NORMAL, timeout_s=body.timeout_s,
             retries=body.retries, outputs=body.outputs,
@@ -154,10 +155,10 @@ class Intake:
             needs(graph, catalog, spec.outputs),
         )  # fmt: skip
         submitted = await self._store.submit(Submission(spec, graph, entry, idempotency, if_active=if_active))
-        if not submitted.created:
-            return Accepted(await self._store.job(submitted.job_id), created=False)
-        run = Run(run_id, spec.id, 0, 1, RunState.QUEUED, Timings(spec.created_at))
-        return Accepted(Job(spec, JobStatus.QUEUED, (run,)), created=True)
+        if submitted.created_at is None:
+            return Accepted(await self._store.job(submitted.job_id), submitted.created)
+        run = Run(run_id, spec.id, 0, 1, RunState.QUEUED, Timings(submitted.created_at))
+        return Accepted(Job(spec.dated(submitted.created_at), JobStatus.QUEUED, (run,)), created=True)
 
 
 def _spec(body: JobOptions, **rest: Any) -> JobSpec:
@@ -177,11 +178,20 @@ def _draws(seeds: Mapping[str, tuple[int, int]]) -> dict[str, int]:
 def _idempotency(key: str | None, target: str, body: JobOptions) -> Idempotency | None:
     if key is None:
         return None
-    if not _KEY.fullmatch(key):
-        raise InvalidRequest("invalid_idempotency_key", "an Idempotency-Key is 1 to 255 printable ASCII characters")
     sent = body.model_dump(mode="json", exclude_unset=True)
     canonical = orjson.dumps([target, sent], option=orjson.OPT_SORT_KEYS)
-    return Idempotency(key, blake3(canonical).hexdigest())
+    return Idempotency(_checked(key), blake3(canonical).hexdigest())
+
+
+def _single_use(key: str | None) -> Idempotency | None:
+    """No other submission has its fingerprint. Where it begins tells it from keys that may be used again."""
+    return None if key is None else Idempotency(f"\t{_checked(key)}", secrets.token_hex(16))
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise InvalidRequest("invalid_idempotency_key", "an Idempotency-Key is 1 to 255 printable ASCII characters")
+    return key
 
 
 def _shape(graph: Graph) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -77,6 +77,11 @@ class JobSpec:
     deadline_at: float | None = None
     outputs: tuple[str, ...] = ()  # node ids whose files are delivered; empty: every output node
     gate: Gate | None = None  # None: what its one run makes is delivered as it is
+
+    def dated(self, created_at: float) -> JobSpec:
+        """As created at that moment by the store's clock, which replaces the submitter's."""
+        deadline_at = None if self.deadline_at is None else self.deadline_at + created_at - self.created_at
+        return replace(self, created_at=created_at, deadline_at=deadline_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ _NONCE = "_fleet_nonce"
 def asset_ids(graph: Graph) -> tuple[str, ...]:
     """The ids of all assets that the graph names, sorted and without repeats.
 
-    Raises InvalidRequest("invalid_workflow") for an asset without an id.
+    Raises InvalidRequest("missing_asset") for an asset without an id.
     """
     found: set[str] = set()
     for node_id, node in graph.items():
@@ -107,5 +107,5 @@ def _id(said: Mapping[str, Any], node_id: str, name: str) -> str:
     if found is None:
         where = pointer(node_id, "inputs", name)
         message = f'{where}: an asset needs an id: write {{"__type": "core/ASSET", "info": {{"id": "ast_..."}}}}'
-        raise InvalidRequest("invalid_workflow", message, pointer=where)
+        raise InvalidRequest("missing_asset", message, pointer=where)
     return found

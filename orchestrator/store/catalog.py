@@ -100,9 +100,10 @@ class RedisCatalog:
 
     async def asset(self, asset_id: str) -> Asset:
         raw = await self._db.script("use_asset", asset_id)
-        if raw is None:
-            raise NotFound("asset_not_found", f"there is no asset {asset_id!r}: upload it with POST /v1/assets")
-        return codec.ASSET.validate_json(raw)
+        return _found_asset(raw, asset_id)
+
+    async def drop_asset(self, asset_id: str) -> Asset:
+        return _found_asset(await self._db.script("drop_asset", asset_id), asset_id)
 
     async def lapsed_assets(self, retention_s: float, limit: int = 100) -> Sequence[Asset]:
         raws = await self._db.script("lapse_assets", int(retention_s * 1000), limit)
@@ -110,3 +111,9 @@ class RedisCatalog:
 
     async def swept_asset(self, asset_id: str) -> None:
         await self._db.script("swept_asset", asset_id)
+
+
+def _found_asset(raw: bytes | None, asset_id: str) -> Asset:
+    if raw is None:
+        raise NotFound("asset_not_found", f"there is no asset {asset_id!r}: upload it with POST /v1/assets")
+    return codec.ASSET.validate_json(raw)

@@ -61,12 +61,7 @@ def _optional(adapter: TypeAdapter[T], raw: bytes | None) -> T | None:
 
 def spec(raw: bytes, created_ms: bytes) -> JobSpec:
     """The store's clock replaces the submitter's in created_at and deadline_at."""
-    submitted = SPEC.validate_json(raw)
-    created_at = float(created_ms) / 1000
-    deadline = submitted.deadline_at
-    if deadline is not None:
-        deadline += created_at - submitted.created_at
-    return replace(submitted, created_at=created_at, deadline_at=deadline)
+    return SPEC.validate_json(raw).dated(float(created_ms) / 1000)
 
 
 def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:

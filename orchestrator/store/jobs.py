@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobStatus, Priority
 from orchestrator.domain.run import Run
 from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
 from orchestrator.store import codec
 from orchestrator.store.database import Database
-from orchestrator.store.port import Counts, Idempotency, JobPage, JobQuery, Submission, Submitted
+from orchestrator.store.port import Counts, Graph, Idempotency, JobPage, JobQuery, Submission, Submitted
 from orchestrator.store.watch import RedisWatch
 
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
@@ -39,7 +41,7 @@ class RedisJobs:
         )  # fmt: skip
         match outcome:
             case b"ok":
-                return Submitted(spec.id, created=True)
+                return Submitted(spec.id, created=True, created_at=codec.seconds(rest[1]))
             case b"duplicate":
                 made = rest[0].decode()
                 return Submitted(made, created=made == spec.id)
@@ -66,7 +68,7 @@ class RedisJobs:
     async def job(self, job_id: str) -> Job:
         (found,) = await self._read([job_id])
         if found is None:
-            raise NotFound("job_not_found", f"there is no job {job_id} (ended jobs are kept for the retention time)")
+            raise _no_job(job_id)
         return found
 
     async def jobs(self, query: JobQuery) -> JobPage:
@@ -79,6 +81,12 @@ class RedisJobs:
                 break
         return JobPage(tuple(found), cursor)
 
+    async def graph(self, job_id: str) -> Graph:
+        (raw,) = await self._db.fetch(("HGET", self._keys.job(job_id), "graph"))
+        if raw is None:
+            raise _no_job(job_id)
+        return orjson.loads(raw)
+
     async def cancel(self, job_id: str) -> Job:
         (outcome,) = await self._db.script("cancel", job_id)
         if outcome == b"unknown":
@@ -89,6 +97,10 @@ class RedisJobs:
         start = f"({after}" if after else "-"
         (entries,) = await self._db.fetch(("XRANGE", self._keys.events(job_id), start, "+"))
         return [codec.stream_event(event_id, fields) for event_id, fields in entries]
+
+    async def last_event(self, job_id: str) -> str | None:
+        (newest,) = await self._db.fetch(("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1))
+        return newest[0][0].decode() if newest else None
 
     async def watch(self) -> RedisWatch:
         return RedisWatch(self._db)
@@ -138,6 +150,10 @@ class RedisJobs:
         rows = await self._db.fetch(*(("HMGET", self._keys.run(run_id), *codec.RUN_FIELDS) for run_id in run_ids))
         runs = {run_id: codec.run(run_id, row) for run_id, row in zip(run_ids, rows, strict=True) if row[0]}
         return [codec.job(raw, _runs_of(raw, runs)) if raw[0] else None for raw in raws]
+
+
+def _no_job(job_id: str) -> NotFound:
+    return NotFound("job_not_found", f"there is no job {job_id} (ended jobs are kept for the retention time)")
 
 
 def _runs_of(raw: list[Any], runs: Mapping[str, Run]) -> tuple[Run, ...]:

@@ -48,10 +48,12 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """`created` is False when an earlier submission with the same key and body made the job."""
+    """`created` is False when an earlier submission with the same key and body made the job. `created_at` is None where
+    only reading the job can tell."""
 
     job_id: str
     created: bool
+    created_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +103,19 @@ class JobStore(Protocol):
 
     async def job(self, job_id: str) -> Job: ...
     async def jobs(self, query: JobQuery) -> JobPage: ...
+    async def graph(self, job_id: str) -> Graph:
+        """What the job executes, as it was submitted: assets are not files yet."""
+        ...
+
     async def cancel(self, job_id: str) -> Job:
         """Idempotent; a job that has ended is returned as it is."""
         ...
 
     async def events(self, job_id: str, after: str | None = None) -> Sequence[Event]: ...
+    async def last_event(self, job_id: str) -> str | None:
+        """The id of its newest event; None where none are kept."""
+        ...
+
     async def watch(self) -> Watch: ...
     async def queue_position(self, job_id: str) -> int | None:
         """Runs of the same pool that arrived earlier; None when it is not queued."""
@@ -420,6 +430,10 @@ class CatalogStore(Protocol):
         ...
 
     async def asset(self, asset_id: str) -> Asset: ...
+    async def drop_asset(self, asset_id: str) -> Asset:
+        """Moves it to deleting, whoever uses it; its blob is the caller's to delete. Raises NotFound."""
+        ...
+
     async def lapsed_assets(self, retention_s: float, limit: int = 100) -> Sequence[Asset]:
         """Moves unreferenced assets past their retention to deleting; their blobs are the caller's to delete."""
         ...

@@ -29,4 +29,4 @@ if gated ~= '' then
   redis.call('HSET', P .. 'job:' .. job, 'slots', 1)
   add_candidates(job, run, now, 15)
 end
-return { 'ok', job }
+return { 'ok', job, now }

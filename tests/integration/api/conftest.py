@@ -16,7 +16,7 @@ from orchestrator.controller.events import EventHub
 from orchestrator.controller.intake import Intake
 from orchestrator.controller.registry import Registry
 from orchestrator.delivery.local import LocalStorage
-from orchestrator.settings import LimitSettings
+from orchestrator.settings import LimitSettings, RetentionSettings
 from orchestrator.store.redis import RedisStore
 from tests.integration.api.client import WORKFLOW, Api
 from tests.integration.api.double import WorkerDouble
@@ -43,7 +43,7 @@ async def services(store: RedisStore, tmp_path: Path) -> AsyncIterator[Services]
 
 @pytest.fixture
 async def api(services: Services, limits: LimitSettings) -> AsyncIterator[Api]:
-    async with TestClient(TestServer(create_app(services, limits))) as http:
+    async with TestClient(TestServer(create_app(services, limits, RetentionSettings()))) as http:
         yield Api(http, services, limits)
 
 

@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from orchestrator.api import routes, server
+from orchestrator.api import routes, server, uploads
 from orchestrator.api.app import create_app
-from orchestrator.api.fleet import assets
 from orchestrator.api.server import serving
 from orchestrator.api.services import Services
-from orchestrator.settings import LimitSettings
+from orchestrator.settings import LimitSettings, RetentionSettings
 
 HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
@@ -25,7 +24,7 @@ HEAD = b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n
 @pytest.fixture
 async def port(services: Services, limits: LimitSettings) -> AsyncIterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with serving(create_app(services, limits), listener):
+        async with serving(create_app(services, limits, RetentionSettings()), listener):
             yield listener.getsockname()[1]
 
 
@@ -101,7 +100,7 @@ async def test_a_body_that_says_it_is_too_large_is_not_waited_for(port: int) -> 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "BODY_S", 0.1)
-    monkeypatch.setattr(assets, "STEP_S", 0.1)
+    monkeypatch.setattr(uploads, "STEP_S", 0.1)
     assert await say(port, HEAD + b"Content-Length: 100\r\n\r\n{") == (408, "body_too_slow")
     upload = b"POST /v1/assets HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
     part = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
@@ -114,7 +113,7 @@ async def test_headers_that_do_not_come_are_not_waited_for(
 ) -> None:
     monkeypatch.setattr(server, "_OPTIONS", {**server._OPTIONS, "keepalive_timeout": 0.1})  # pyright: ignore[reportPrivateUsage]
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with serving(create_app(services, limits), listener):
+        async with serving(create_app(services, limits, RetentionSettings()), listener):
             port = listener.getsockname()[1]
             assert await say(port) == (0, "")
             assert await say(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ") == (0, "")
@@ -125,7 +124,7 @@ async def test_callers_beyond_the_open_files_are_turned_away(
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda what: (20, 20))
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with serving(create_app(services, limits), listener):
+        async with serving(create_app(services, limits, RetentionSettings()), listener):
             port = listener.getsockname()[1]
             here = [await asyncio.open_connection("127.0.0.1", port) for _ in range(15)]
             assert await say(port, b"nonsense\r\n\r\n") == (0, "")

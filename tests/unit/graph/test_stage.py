@@ -37,7 +37,7 @@ def test_an_asset_that_is_not_there_is_refused_at_its_place(refused):
 @pytest.mark.parametrize("broken", [{}, {"info": 3}, {"info": {"id": ""}}])
 def test_an_asset_without_an_id_is_refused_at_its_place(broken, refused):
     refusal = refused(asset_ids, node(image={"__type": "core/ASSET", **broken}))
-    assert (refusal.code, refusal.details["pointer"]) == ("invalid_workflow", "/1/inputs/image")
+    assert (refusal.code, refusal.details["pointer"]) == ("missing_asset", "/1/inputs/image")
 
 
 @pytest.mark.parametrize(
