@@ -135,7 +135,7 @@ GRAPHS: list[tuple[str, Any, str, str, str]] = [
         "an asset without id", {
             "3": {"class_type": "LoadImage", "inputs": {"image": {"__type": "core/ASSET"}}},
             "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
-        }, "invalid_workflow", "/workflow/3/inputs/image", "id",
+        }, "missing_asset", "/workflow/3/inputs/image", "id",
     ),
 ]  # fmt: skip
 
