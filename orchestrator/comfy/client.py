@@ -32,10 +32,13 @@ KEEP_ALIVE_S = 30.0  # below ComfyUI's own 75 s, so that we never write to a con
 
 # ComfyUI answers from the process that executes: a busy one is slow, and that is no failure yet.
 _QUICK = aiohttp.ClientTimeout(total=30.0, sock_connect=5.0)
+_INVENTORY = aiohttp.ClientTimeout(total=180.0, sock_connect=5.0)  # looks at every file, on a disk that may be slow
 _OBJECT_INFO = aiohttp.ClientTimeout(total=180.0, sock_connect=5.0)
 _TRANSFER = aiohttp.ClientTimeout(total=None, sock_connect=5.0, sock_read=60.0)
 
 _UPLOAD_LIMIT = 100 << 20  # of versions that do not tell
+
+_NAMES_MAX = 15  # in one query, which must not be longer than 8 KB
 
 _JSON = {"Content-Type": "application/json"}
 _NOT_MODELS = frozenset({"configs", "custom_nodes"})  # which ComfyUI lists among the folders of models
@@ -188,6 +191,18 @@ class ComfyClient:
             files = self._parsed(answers.parse_sizes, answer, "/experiment/models")
             sizes.update((f"{folder}/{name}", size) for name, size in files.items())
         return sizes
+
+    async def inventory(self, hashing: Sequence[str] = ()) -> Any:
+        """What its node pack says that it is made of (pins/inventory.py); None where that is not installed. It is asked
+        to read the models FOLDER/NAME in `hashing`, for which the answer does not wait."""
+        first, rest = hashing[:_NAMES_MAX], hashing[_NAMES_MAX:]
+        query = urlencode([("hash", name) for name in first])
+        status, answer = await self._send("GET", f"/fleet/inventory?{query}", timeout=_INVENTORY)
+        if status == 404:
+            return None
+        if status != 200:
+            self._unexpected(status, answer, "/fleet/inventory")
+        return await self.inventory(rest) if rest else self._parsed(mapping, answer, "/fleet/inventory")
 
     async def memory(self) -> MemoryReport | None:
         """What it holds there, by its node pack; None where that is not installed."""

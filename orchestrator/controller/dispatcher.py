@@ -14,7 +14,7 @@ from typing import Protocol
 
 from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
-from orchestrator.controller.offers import CatalogReads, Offers
+from orchestrator.controller.offers import CatalogReads, ModelContents, Offers
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import Busy, NotFound, Retryable
@@ -68,6 +68,7 @@ class _Term:
     def __init__(self, store: DispatcherStore, offers: Offers, rules: Rules, metrics: DispatchMetrics) -> None:
         self._store = store
         self._offers = offers
+        self._contents = ModelContents(store)
         self._rules = rules
         self._metrics = metrics
         self._index = Index()
@@ -92,7 +93,7 @@ class _Term:
         except ValueError as error:
             log.warning("what was learned of execution times is lost, it is learned anew: %s", error)
         for worker in snapshot.workers:
-            self._index.worker(worker, await self._offers.of(worker.info.catalog), self._clock())
+            await self._note(worker)
         for worker_id, entry in snapshot.running:
             self._index.running(entry, worker_id, self._clock())
         for count, entry in enumerate(snapshot.queued, 1):
@@ -158,8 +159,11 @@ class _Term:
         except NotFound:
             self._index.forgotten(worker_id, self._clock())
             return
-        offer = await self._offers.of(worker.info.catalog)
-        self._index.worker(worker, offer, self._clock())
+        await self._note(worker)
+
+    async def _note(self, worker: Worker) -> None:
+        offer, contents = await self._offers.of(worker.info.catalog), await self._contents.of(worker.models)
+        self._index.worker(worker, offer, self._clock(), contents)
 
     # Deciding
 

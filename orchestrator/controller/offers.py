@@ -1,18 +1,17 @@
-"""What each worker offers, for the scheduler: read from the store and parsed once per catalog."""
+"""What each worker offers, and what its model files are, for the scheduler: read from the store and parsed once."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Protocol
 from weakref import WeakValueDictionary
 
 import orjson
 
-from orchestrator.domain.needs import ModelRef
 from orchestrator.graph.catalog import Catalog
-from orchestrator.scheduling.models import Offer
+from orchestrator.scheduling.models import UNTOLD, Contents, Offer
+from orchestrator.store import port
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +20,7 @@ class CatalogReads(Protocol):
     """The part of the store that is asked."""
 
     async def object_info(self, catalog: str) -> bytes | None: ...
-    async def model_sizes(self, catalog: str) -> Mapping[str, int]: ...
+    async def models(self, digest: str) -> port.Contents: ...
 
 
 class Offers:
@@ -41,16 +40,31 @@ class Offers:
             if raw is None:
                 log.warning("catalog %s is not in the store: its workers get no runs until they are inspected", catalog)
                 return None
-            sizes = await self._store.model_sizes(catalog)
-            offer = self._known[catalog] = await asyncio.to_thread(_offer, raw, sizes)
+            offer = self._known[catalog] = await asyncio.to_thread(_offer, raw)
         return offer
 
 
-def _offer(object_info: bytes, sizes: Mapping[str, int]) -> Offer:
+class ModelContents:
+    """Keeps what some workers' model files are for as long as some worker has it. For one index: it remembers files."""
+
+    def __init__(self, store: CatalogReads) -> None:
+        self._store = store
+        self._known: WeakValueDictionary[str, Contents] = WeakValueDictionary()
+
+    async def of(self, digest: str | None) -> Contents:
+        """What `Worker.models` is the digest of."""
+        if digest is None:
+            return UNTOLD
+        contents = self._known.get(digest)
+        if contents is None:
+            contents = self._known[digest] = Contents(await self._store.models(digest))
+        return contents
+
+
+def _offer(object_info: bytes) -> Offer:
     catalog = Catalog.parse(orjson.loads(object_info))
     return Offer(
         classes=frozenset(catalog.classes),
         models=catalog.models,
         folders=catalog.folders,
-        sizes={ModelRef(*path.split("/", 1)): size for path, size in sizes.items()},
     )

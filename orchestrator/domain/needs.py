@@ -14,6 +14,14 @@ class ModelRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What a worker has under a model's name: its bytes, and their SHA-256 in hex once somebody has read them."""
+
+    bytes: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """Sorted and without repeats, so that equal needs are equal values."""
 

@@ -112,6 +112,7 @@ class Worker:
     runs: tuple[str, ...] = ()  # run ids assigned to it, oldest first
     residency: Residency = field(default_factory=Residency)
     note: str | None = None  # why it is in this state, in words
+    models: str | None = None  # digest of what its model files are, under which the store keeps it
 
     @property
     def busy(self) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from orchestrator.scheduling.fleet import Fleet, WorkerView
 from orchestrator.scheduling.learned import Learned
-from orchestrator.scheduling.models import ModelFile, reload_s
+from orchestrator.scheduling.models import ModelFile
 from orchestrator.scheduling.queue import Group
 
 
@@ -34,5 +34,6 @@ def cost(view: WorkerView, group: Group, profile: str, learned: Learned, now: fl
 
 
 def evict_s(view: WorkerView, files: Iterable[ModelFile], fleet: Fleet) -> float:
-    """Seconds of reloading that the load would cause: what it pushes out, shared among all who hold it too."""
-    return sum(reload_s(file) / max(1, len(fleet.holders.of(file))) for file in view.memory.pushed_out_by(files))
+    """Seconds of reloading that the load would cause: what it pushes out, shared among all who hold the same too."""
+    memory, alike = view.memory, fleet.holders.alike
+    return sum(memory.reload_s(file) / max(1, alike(file, view)) for file in memory.pushed_out_by(files))

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from orchestrator.domain.worker import Worker, WorkerInfo, WorkerState
 from orchestrator.scheduling.memory import Memory
-from orchestrator.scheduling.models import ModelFile, Offer
+from orchestrator.scheduling.models import Contents, ModelFile, Offer
 from orchestrator.scheduling.queue import Group, Trait
 
 # A worker is given its next run this long before it is expected to need it: enough to stage inputs and to be wrong
@@ -143,29 +143,44 @@ class WorkerView:
 
 
 class Holders:
-    """Which of some workers hold a file, in VRAM or RAM."""
+    """Which of some workers hold a file, in VRAM or RAM: each what it has under that name."""
 
-    __slots__ = ("_by_file",)
+    __slots__ = ("_by_file", "_copies")
 
     def __init__(self) -> None:
-        self._by_file: dict[ModelFile, dict[WorkerView, None]] = {}
+        self._by_file: dict[ModelFile, dict[WorkerView, str | None]] = {}  # with the SHA-256 of what it holds
+        self._copies: dict[tuple[ModelFile, str | None], int] = {}  # how many of them there are
 
-    def of(self, file: ModelFile) -> Mapping[WorkerView, None]:
+    def of(self, file: ModelFile) -> Mapping[WorkerView, str | None]:
+        """Those on which a run that asks for the name finds it in memory."""
         return self._by_file.get(file, _NOBODY)
+
+    def alike(self, file: ModelFile, view: WorkerView) -> int:
+        """How many of them hold the same bytes as this worker does, or may: whose digest nobody knows."""
+        sha256 = view.memory.contents.sha256(file)
+        if sha256 is None:
+            return len(self.of(file))
+        return self._copies.get((file, sha256), 0) + self._copies.get((file, None), 0)
 
     def add(self, view: WorkerView, files: Iterable[ModelFile]) -> None:
         for file in files:
-            self._by_file.setdefault(file, {})[view] = None
+            copy = file, view.memory.contents.sha256(file)
+            self._by_file.setdefault(file, {})[view] = copy[1]
+            self._copies[copy] = self._copies.get(copy, 0) + 1
 
     def remove(self, view: WorkerView, files: Iterable[ModelFile]) -> None:
+        """As it was added, whatever is known of its files by now."""
         for file in files:
             workers = self._by_file[file]
-            del workers[view]
+            copy = file, workers.pop(view)
+            self._copies[copy] -= 1
+            if not self._copies[copy]:
+                del self._copies[copy]
             if not workers:
                 del self._by_file[file]
 
 
-_NOBODY: Mapping[WorkerView, None] = MappingProxyType({})
+_NOBODY: Mapping[WorkerView, str | None] = MappingProxyType({})
 
 
 class Fleet:
@@ -195,6 +210,15 @@ class Fleet:
         elif not is_open and view in self.open:
             del self.open[view]
             self.open_holders.remove(view, files)
+
+    def tell(self, view: WorkerView, contents: Contents) -> None:
+        """What the worker has under the names of its files: those that it holds are noted as that."""
+        noted = (self.holders, self.open_holders) if view in self.open else (self.holders,)
+        for holders in noted:
+            holders.remove(view, view.files)
+        view.memory.contents = contents
+        for holders in noted:
+            holders.add(view, view.files)
 
     def remove(self, view: WorkerView) -> None:
         self.update(view, is_open=False)

@@ -15,7 +15,7 @@ from orchestrator.scheduling import ticket as tickets
 from orchestrator.scheduling.feasible import able
 from orchestrator.scheduling.fleet import Held, WorkerView
 from orchestrator.scheduling.learned import Learned
-from orchestrator.scheduling.models import ModelFiles, Offer
+from orchestrator.scheduling.models import UNTOLD, Contents, ModelFiles, Offer
 from orchestrator.scheduling.pool import Pool
 from orchestrator.scheduling.queue import Group, Trait
 from orchestrator.scheduling.timers import Timers
@@ -99,8 +99,9 @@ class Index:
             self._changed(view, now)
         return held
 
-    def worker(self, worker: Worker, offer: Offer | None, now: float) -> None:
-        """A worker as it stands in the store. `offer` is what its catalog says: None while that is not known."""
+    def worker(self, worker: Worker, offer: Offer | None, now: float, contents: Contents = UNTOLD) -> None:
+        """A worker as it stands in the store. `offer` is what its catalog says: None while that is not known.
+        `contents`: what its model files are."""
         view = self._workers.get(worker.info.id)
         if view is not None and view.info.pool != worker.info.pool:
             self.forgotten(view.id, now)
@@ -108,8 +109,9 @@ class Index:
         if view is None:
             view = self._workers[worker.info.id] = WorkerView(worker.info)
             self._pool(worker.info.pool).fleet.workers[view.id] = view
-        if offer is not None and offer is not view.offer:
-            self._files.learn_sizes(offer.sizes)
+        if contents is not view.memory.contents:
+            self._files.learn_sizes(contents.sizes)
+            self._pool(worker.info.pool).fleet.tell(view, contents)
         view.inform(worker, offer, now)
         self._report(view, worker.residency if worker.state in ANSWERING else Residency())
         self._standing_changed(view, now)

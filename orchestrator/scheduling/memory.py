@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S, ModelFile
+from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S, UNTOLD, ModelFile
 
 VRAM_SHARE = 0.9  # of the device's memory that models may fill: the rest is for activations
 RAM_SHARE = 0.7
@@ -13,13 +13,15 @@ PRIOR_RAM_BYTES = 32_000_000_000
 
 
 class Memory:
-    """Two tiers, each with the most recently used file last. What falls out of VRAM goes to RAM, and then nowhere."""
+    """Two tiers, each with the most recently used file last. What falls out of VRAM goes to RAM, and then nowhere.
+    `contents`: what the worker has under the names of the files."""
 
-    __slots__ = ("moved", "ram", "ram_bytes", "vram", "vram_bytes")
+    __slots__ = ("contents", "moved", "ram", "ram_bytes", "vram", "vram_bytes")
 
     def __init__(self, vram_bytes: int | None, ram_bytes: int | None) -> None:
         self.vram: dict[ModelFile, None] = {}
         self.ram: dict[ModelFile, None] = {}
+        self.contents = UNTOLD
         self.moved = False  # whether files came or went since this was last set to False
         self.resize(vram_bytes, ram_bytes)
 
@@ -42,8 +44,12 @@ class Memory:
         seconds = 0.0
         for file in files:
             if file not in self.vram:
-                seconds += FIXED_S + file.bytes / (RAM_BYTES_S if file in self.ram else DISK_BYTES_S)
+                seconds += FIXED_S + self.contents.bytes(file) / (RAM_BYTES_S if file in self.ram else DISK_BYTES_S)
         return seconds
+
+    def reload_s(self, file: ModelFile) -> float:
+        """Seconds to bring the file from RAM into VRAM, by the priors."""
+        return FIXED_S + self.contents.bytes(file) / RAM_BYTES_S
 
     def use(self, files: Iterable[ModelFile]) -> None:
         """A run with these files was given to the worker: by its turn they are in VRAM."""
@@ -58,29 +64,31 @@ class Memory:
                 came = True
                 ram.pop(file, None)
         vram.update(wanted)
-        sinking = _oldest_beyond(vram, self.vram_bytes, wanted)
+        sinking = self._oldest_beyond(vram, self.vram_bytes, wanted)
         if came or sinking:
             self.moved = True
             for file in sinking:
                 del vram[file]
                 ram[file] = None
-            for file in _oldest_beyond(ram, self.ram_bytes, {}):
+            for file in self._oldest_beyond(ram, self.ram_bytes, {}):
                 del ram[file]
 
     def pushed_out_by(self, files: Iterable[ModelFile]) -> list[ModelFile]:
         """What would leave VRAM if a run with these files came."""
         wanted = dict.fromkeys(files)
-        return _oldest_beyond(self.vram | wanted, self.vram_bytes, wanted)
+        return self._oldest_beyond(self.vram | wanted, self.vram_bytes, wanted)
 
-
-def _oldest_beyond(tier: dict[ModelFile, None], capacity: float, kept: dict[ModelFile, None]) -> list[ModelFile]:
-    """The least recently used files that must go for the others to fit; `kept` stay even if they do not fit."""
-    excess = sum(file.bytes for file in tier) - capacity
-    gone: list[ModelFile] = []
-    for file in tier:
-        if excess <= 0:
-            break
-        if file not in kept:
-            gone.append(file)
-            excess -= file.bytes
-    return gone
+    def _oldest_beyond(
+        self, tier: dict[ModelFile, None], capacity: float, kept: dict[ModelFile, None]
+    ) -> list[ModelFile]:
+        """The least recently used files that must go for the others to fit; `kept` stay even if they do not fit."""
+        size = self.contents.bytes
+        excess = sum(map(size, tier)) - capacity
+        gone: list[ModelFile] = []
+        for file in tier:
+            if excess <= 0:
+                break
+            if file not in kept:
+                gone.append(file)
+                excess -= size(file)
+        return gone

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.needs import Content, ModelRef
 
 # Bytes of a file that no worker has told the size of, by folder: what is common there. A wrong guess costs seconds.
 PRIOR_BYTES: Mapping[str, int] = {
@@ -30,7 +30,8 @@ DISK_BYTES_S = 2e9  # disk to VRAM: an NVMe drive
 
 
 class ModelFile:
-    """A model file that some run needs or some worker holds. One object per file: compared by identity."""
+    """The name of a model, as runs ask for it. One object per name: compared by identity. What a worker has under the
+    name is its own matter (Contents); `bytes` are those of a worker that does not tell."""
 
     __slots__ = ("bytes", "path", "ref")
 
@@ -46,6 +47,41 @@ class ModelFile:
 def reload_s(file: ModelFile) -> float:
     """Seconds to bring a file from RAM into VRAM."""
     return FIXED_S + file.bytes / RAM_BYTES_S
+
+
+class Contents:
+    """What is under the names of models on the workers that have just this. One object for all of them: compared by
+    identity, and asked by the thousand."""
+
+    __slots__ = ("__weakref__", "_by_file", "_by_ref")
+
+    def __init__(self, contents: Mapping[ModelRef, Content]) -> None:
+        self._by_ref = contents
+        self._by_file: dict[ModelFile, Content | None] = {}
+
+    def of(self, file: ModelFile) -> Content | None:
+        """None: these workers do not tell."""
+        if not self._by_ref:
+            return None
+        if file not in self._by_file:
+            self._by_file[file] = self._by_ref.get(file.ref)
+        return self._by_file[file]
+
+    def bytes(self, file: ModelFile) -> int:
+        content = self.of(file)
+        return content.bytes if content and content.bytes else file.bytes
+
+    def sha256(self, file: ModelFile) -> str | None:
+        content = self.of(file)
+        return content.sha256 if content else None
+
+    @property
+    def sizes(self) -> dict[ModelRef, int]:
+        return {ref: content.bytes for ref, content in self._by_ref.items()}
+
+
+UNTOLD = Contents({})
+"""Of a worker that tells nothing: names alone decide."""
 
 
 class ModelFiles:
@@ -74,4 +110,3 @@ class Offer:
     classes: frozenset[str]
     models: frozenset[ModelRef]
     folders: frozenset[str]  # those whose files the catalog lists: a model of another folder may be there or not
-    sizes: Mapping[ModelRef, int] = field(default_factory=dict[ModelRef, int])

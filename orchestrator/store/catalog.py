@@ -10,7 +10,7 @@ from orchestrator.domain.workflow import Workflow
 from orchestrator.errors import Busy, Conflict, NotFound
 from orchestrator.store import codec
 from orchestrator.store.database import Database
-from orchestrator.store.port import Mail
+from orchestrator.store.port import Contents, Mail
 from orchestrator.store.workers import read_workers
 
 # By what an operator can do, the note that says so.
@@ -87,6 +87,10 @@ class RedisCatalog:
 
     async def post(self, mail: Mail) -> None:
         await self._db.script("post", mail.worker, mail.kind.value)
+
+    async def models(self, digest: str) -> Contents:
+        (raw,) = await self._db.fetch(("GET", self._keys.models(digest)))
+        return codec.contents(raw)
 
     async def object_info(self, catalog: str) -> bytes | None:
         (raw,) = await self._db.fetch(("GET", self._keys.catalog(catalog)))

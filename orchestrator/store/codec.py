@@ -12,12 +12,12 @@ from pydantic import TypeAdapter
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Progress
-from orchestrator.domain.needs import ModelRef, Needs
+from orchestrator.domain.needs import Content, ModelRef, Needs
 from orchestrator.domain.quality import Judgement, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
-from orchestrator.store.port import RunEnd
+from orchestrator.store.port import Contents, RunEnd
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ RUN_FIELDS = (
     "job", "slot", "attempt", "state", "queued", "assigned", "staged", "started", "executed", "ended",
     "worker", "reasons", "outcome", "load_s", "cost", "outputs", "scores",
 )  # fmt: skip
-WORKER_FIELDS = ("info", "state", "epoch", "residency", "note")
+WORKER_FIELDS = ("info", "state", "epoch", "residency", "note", "models")
 
 
 def dump(value: Any) -> bytes:
@@ -160,6 +160,18 @@ def residency(raw: bytes | Mapping[str, Any] | None) -> Residency:
     )
 
 
+def dump_contents(contents: Contents) -> bytes:
+    """Equal contents are equal bytes."""
+    rows = sorted((ref.folder, ref.name, content.bytes, content.sha256) for ref, content in contents.items())
+    return dump(rows)
+
+
+def contents(raw: bytes | None) -> Contents:
+    """What dump_contents wrote."""
+    rows = orjson.loads(raw) if raw else ()
+    return {ModelRef(folder, name): Content(size, sha256) for folder, name, size, sha256 in rows}
+
+
 def run_end(state: bytes, raw: bytes) -> RunEnd:
     """From what a run's end left for the dispatcher; of one that was not committed that is an empty object."""
     document = orjson.loads(raw)
@@ -173,7 +185,7 @@ def run_end(state: bytes, raw: bytes) -> RunEnd:
 
 def worker(fields: list[Any], runs: list[bytes]) -> Worker:
     """From WORKER_FIELDS."""
-    info, state, epoch, resident, note = fields
+    info, state, epoch, resident, note, models = fields
     return Worker(
         info=INFO.validate_json(info),
         state=WorkerState(state.decode()),
@@ -181,6 +193,7 @@ def worker(fields: list[Any], runs: list[bytes]) -> Worker:
         runs=tuple(run_id.decode() for run_id in runs),
         residency=residency(resident),
         note=text(note) or None,
+        models=text(models),
     )
 
 

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-import orjson
-
 from orchestrator.domain.job import JobError
 from orchestrator.domain.run import QueueEntry
 from orchestrator.errors import Retryable
@@ -73,10 +71,6 @@ class RedisDispatch:
 
     async def save_learned(self, blob: bytes) -> None:
         await self._db.fetch(("SET", self._keys.single("learned"), blob))
-
-    async def model_sizes(self, catalog: str) -> Mapping[str, int]:
-        (raw,) = await self._db.fetch(("GET", self._keys.sizes(catalog)))
-        return orjson.loads(raw) if raw else {}
 
     async def reap(self) -> Sequence[str]:
         return [*await self._reap_workers(), *await self._reap_deadlines()]

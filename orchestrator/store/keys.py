@@ -22,7 +22,7 @@
 | mail:AGENT              | stream | hints to an agent; capped              | TTL                                      |
 | leader                  | string | the leading controller                 | TTL                                      |
 | learned                 | string | what the dispatcher learned            | one per fleet                            |
-| catalog:DIGEST[:sizes]  | string | an object_info; model sizes            | TTL, renewed by the workers that have it |
+| catalog:D, models:D     | string | an object_info; what model files are   | TTL, renewed by the workers that have it |
 | workflows               | hash   | name -> active version                 | kept: registered versions are immutable  |
 | workflow:NAME[:digests] | hash   | version -> document; digest -> version | kept                                     |
 | assets                  | zset   | asset ids by last use                  | reaper, after the retention              |
@@ -77,8 +77,8 @@ class Keys:
     def catalog(self, digest: str) -> str:
         return f"{self.prefix}catalog:{digest}"
 
-    def sizes(self, digest: str) -> str:
-        return f"{self.prefix}catalog:{digest}:sizes"
+    def models(self, digest: str) -> str:
+        return f"{self.prefix}models:{digest}"
 
     def workflow(self, name: str) -> str:
         return f"{self.prefix}workflow:{name}"

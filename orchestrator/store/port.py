@@ -15,12 +15,14 @@ from typing import Any, Protocol
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
+from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
 
 Graph = Mapping[str, Any]
+Contents = Mapping[ModelRef, Content]
 
 
 # --- jobs ---
@@ -193,8 +195,12 @@ class RunStore(Protocol):
         """Renews the lease. Raises Superseded when another agent took the worker over, or its lease was reaped."""
         ...
 
-    async def inspected(self, info: WorkerInfo, epoch: int, object_info: bytes, sizes: Mapping[str, int]) -> None:
-        """Its ComfyUI answers: ready. `object_info` is kept by its digest; `sizes`: "folder/name" -> bytes."""
+    async def inspected(self, info: WorkerInfo, epoch: int, object_info: bytes, models: Contents) -> None:
+        """Its ComfyUI answers: ready. `object_info` is kept by its digest, and so is what its models are."""
+        ...
+
+    async def report_models(self, worker_id: str, epoch: int, models: Contents) -> None:
+        """More is known of what its model files are. Raises Superseded."""
         ...
 
     async def report_residency(self, worker_id: str, epoch: int, residency: Residency) -> None:
@@ -374,7 +380,6 @@ class DispatchStore(Protocol):
         ...
 
     async def save_learned(self, blob: bytes) -> None: ...
-    async def model_sizes(self, catalog: str) -> Mapping[str, int]: ...
     async def reap(self) -> Sequence[str]:
         """One sweep: workers whose lease ran out go down and their runs are requeued; jobs past their deadline expire.
         Answers what was done, in words."""
@@ -424,6 +429,9 @@ class CatalogStore(Protocol):
         ...
 
     async def object_info(self, catalog: str) -> bytes | None: ...
+    async def models(self, digest: str) -> Contents:
+        """What `Worker.models` is the digest of; nothing, where that is gone."""
+        ...
 
     async def put_asset(self, asset: Asset) -> Asset:
         """Records it, or renews the retention of what has the same content already."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
 import orjson
+from blake3 import blake3
 
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event
@@ -17,7 +18,7 @@ from orchestrator.errors import NotFound, Superseded
 from orchestrator.graph.bind import overlaid
 from orchestrator.store import codec
 from orchestrator.store.database import Database
-from orchestrator.store.port import Duties, Mail, MailKind, Order, Result, RunKey
+from orchestrator.store.port import Contents, Duties, Mail, MailKind, Order, Result, RunKey
 
 
 class RedisRuns:
@@ -33,17 +34,23 @@ class RedisRuns:
     async def heartbeat(self, worker_id: str, epoch: int) -> Duties:
         return _duties(_accepted(await self._db.script("heartbeat", worker_id, epoch), f"worker {worker_id}"))
 
-    async def inspected(self, info: WorkerInfo, epoch: int, object_info: bytes, sizes: Mapping[str, int]) -> None:
+    async def inspected(self, info: WorkerInfo, epoch: int, object_info: bytes, models: Contents) -> None:
         if info.catalog is None:
             raise ValueError("an inspected worker has the digest of its object_info in info.catalog")
+        document = codec.dump_contents(models)
         reply = await self._db.script(
-            "inspected", info.id, epoch, codec.dump(info), info.catalog, object_info, codec.dump(sizes)
+            "inspected", info.id, epoch, codec.dump(info), info.catalog, object_info, _digest(document), document
         )
         _accepted(reply, f"worker {info.id}")
 
     async def report_residency(self, worker_id: str, epoch: int, residency: Residency) -> None:
         document = codec.dump(codec.residency_document(residency))
         _accepted(await self._db.script("report_residency", worker_id, epoch, document), f"worker {worker_id}")
+
+    async def report_models(self, worker_id: str, epoch: int, models: Contents) -> None:
+        document = codec.dump_contents(models)
+        reply = await self._db.script("report_models", worker_id, epoch, _digest(document), document)
+        _accepted(reply, f"worker {worker_id}")
 
     async def report_worker(self, worker_id: str, epoch: int, event: WorkerEvent | None, note: str) -> None:
         reply = await self._db.script("report_worker", worker_id, epoch, event.value if event else "", note)
@@ -121,6 +128,10 @@ def _accepted(reply: list[Any], what: str) -> list[Any]:
         state = reply[1].decode() if len(reply) > 1 and reply[1] else "gone"
         raise Superseded("superseded", f"{what} is not yours any more: it is {state}", state=state)
     return reply
+
+
+def _digest(document: bytes) -> str:
+    return blake3(document).hexdigest()
 
 
 def _duties(reply: list[Any]) -> Duties:

@@ -16,6 +16,7 @@ from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.store.port import RunStore
 from orchestrator.worker.collector import Collector
+from orchestrator.worker.digests import ModelDigests
 from orchestrator.worker.outcome import Done, Lost, Outcome
 from orchestrator.worker.residency import WorkerMemory
 from orchestrator.worker.staging import Stager
@@ -57,6 +58,7 @@ class WorkerContext:
     collector: Collector
     catalog: Catalog
     residency: WorkerMemory
+    digests: ModelDigests
     doubted: asyncio.Event
     end: Callable[[End, str], None]
     complain: Callable[[str], None]

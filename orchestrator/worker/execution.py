@@ -146,6 +146,7 @@ class Execution:
             return verdict
         self.note_load()
         self._context.residency.run(self._models)
+        self._context.digests.used(self._models)
         self._collecting = True
         try:
             async with self.scope.held():

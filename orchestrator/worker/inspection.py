@@ -18,25 +18,20 @@ from orchestrator.graph.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`sizes` are bytes by "folder/name"; `upload_limit` those of one body."""
+    """`sizes` are bytes; `upload_limit` those of one body."""
 
     info: WorkerInfo
     object_info: bytes
     catalog: Catalog
-    sizes: Mapping[str, int]
+    sizes: Mapping[ModelRef, int]
     upload_limit: int
-
-    @property
-    def models(self) -> dict[ModelRef, int]:
-        """`sizes` by model."""
-        return {ModelRef(*name.split("/", 1)): size for name, size in self.sizes.items()}
 
 
 async def inspect(client: ComfyClient, info: WorkerInfo) -> Inspection:
     """Raises WorkerFault when it does not answer as a ComfyUI does."""
     stats = await client.system_stats()
     upload_limit = await client.upload_limit()
-    sizes = await client.model_sizes()
+    sizes = {ModelRef(*name.split("/", 1)): size for name, size in (await client.model_sizes()).items()}
     object_info = await client.object_info()
     catalog = await asyncio.to_thread(_parse, object_info, client.url)
     seen = replace(

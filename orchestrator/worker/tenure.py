@@ -21,11 +21,12 @@ from orchestrator.domain.job import JobError
 from orchestrator.domain.worker import WorkerEvent, WorkerState
 from orchestrator.errors import NotFound, Superseded, WorkerFault
 from orchestrator.settings import LeaseSettings, WatchdogSettings
-from orchestrator.store.port import Duties, Mail, MailKind, RunKey
+from orchestrator.store.port import Contents, Duties, Mail, MailKind, RunKey
 from orchestrator.worker.backoff import insist
 from orchestrator.worker.cancellation import Stop
 from orchestrator.worker.collector import Collector
 from orchestrator.worker.context import AgentStore, End, WorkerContext
+from orchestrator.worker.digests import ModelDigests
 from orchestrator.worker.execution import Execution
 from orchestrator.worker.gauge import Gauge
 from orchestrator.worker.host import Host
@@ -160,14 +161,18 @@ class Tenure:
                 await self._stop_orphans(context)
                 await self._host.accept(client, inspection.catalog)
                 await gauge.look()
-                sizes, document = inspection.sizes, inspection.object_info
-                await insist(lambda: self._store.inspected(inspection.info, self._epoch, document, sizes))
+                info, document, models = inspection.info, inspection.object_info, context.digests.contents
+                await insist(lambda: self._store.inspected(info, self._epoch, document, models))
                 self._ready = True
-                log.info("%s: ready (ComfyUI %s)", self._info.id, inspection.info.comfyui_version)
+                log.info("%s: ready (ComfyUI %s)", info.id, info.comfyui_version)
+                await context.digests.run(self._tell_models, context.doubt)
         except* WorkerFault as faults:
             self.end(End.GONE, str(faults.exceptions[0]))
         except* Superseded as taken:
             self.end(End.SUPERSEDED, str(taken.exceptions[0]))
+
+    async def _tell_models(self, models: Contents) -> None:
+        await insist(lambda: self._store.report_models(self._info.id, self._epoch, models))
 
     async def _inspect(self, client: ComfyClient) -> Inspection:
         """Raises WorkerFault when ComfyUI does not answer for as long as that is no mere delay."""
@@ -190,7 +195,8 @@ class Tenure:
             stager=Stager(client, self._storage, self._store.asset, inspection.upload_limit, doubted.set),
             collector=Collector(client, self._storage, doubted.set),
             catalog=inspection.catalog,
-            residency=WorkerMemory(info.vram_bytes, info.ram_bytes, inspection.models),
+            residency=WorkerMemory(info.vram_bytes, info.ram_bytes, inspection.sizes),
+            digests=ModelDigests(client, inspection.sizes, {}),
             doubted=doubted,
             end=self.end,
             complain=self._host.complain,

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import JobStatus, Priority
+from orchestrator.domain.needs import Content
 from orchestrator.domain.run import RunState
 from orchestrator.errors import Busy, InvalidRequest, NotFound, Retryable
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
@@ -184,5 +185,7 @@ async def test_a_snapshot_knows_what_runs_and_what_was_learned(store: RedisStore
     assert (list(snapshot.queued), snapshot.learned) == ([], b"blob")
     assert [(worker, entry.run_id) for worker, entry in snapshot.running] == [("w1", key.run_id)]
     assert [worker.info.id for worker in snapshot.workers] == ["w1"]
-    assert await store.model_sizes("c" * 8) == {"checkpoints/sd15/a.safetensors": 7}
+    (digest,) = (worker.models for worker in snapshot.workers)
+    assert digest is not None
+    assert await store.models(digest) == {NEEDS.models[0]: Content(7)}
     assert await store.object_info("c" * 8) == b"{}"

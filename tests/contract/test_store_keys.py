@@ -17,7 +17,7 @@ from orchestrator.domain.workflow import Workflow
 from orchestrator.store.port import Assignment, Idempotency, Result, RunKey, Submission
 from orchestrator.store.redis import RedisStore
 
-EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+")
+EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+|models:.+")
 OWNED = re.compile(
     r"job:[^:]+|run:.+|jobs(:status:.+|:workflow:.+)?|ended|deadlines"  # forget
     r"|queue:.+|queued(:total)?"  # the queue

@@ -17,7 +17,7 @@ import orjson
 
 from orchestrator.domain.ids import uuid7
 from orchestrator.domain.job import JobError
-from orchestrator.domain.needs import ModelRef, Needs
+from orchestrator.domain.needs import Content, ModelRef, Needs
 from orchestrator.domain.run import QueueEntry, RunState
 from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Retryable
@@ -94,7 +94,7 @@ class MemoryStore:
         catalog = orjson.dumps({"CheckpointLoaderSimple": {"input": inputs}, "Sampler": {"input": {}}})
         digest = f"catalog-{'-'.join(models)}"
         self.catalogs[digest] = catalog
-        self.fleet[worker_id] = Worker(replace(info, catalog=digest), WorkerState.READY, 1)
+        self.fleet[worker_id] = Worker(replace(info, catalog=digest), WorkerState.READY, 1, models="models")
         machine = self.machines[worker_id] = Machine(self, worker_id, **options)
         self.tell(FeedKind.WORKER, worker=worker_id)
         return machine
@@ -207,8 +207,8 @@ class MemoryStore:
     async def object_info(self, catalog: str) -> bytes | None:
         return self.catalogs.get(catalog)
 
-    async def model_sizes(self, catalog: str) -> Mapping[str, int]:
-        return {f"{CHECKPOINTS}/{name}": 6 * GB for name in ("a.safetensors", "b.safetensors", "c.safetensors")}
+    async def models(self, digest: str) -> Mapping[ModelRef, Content]:
+        return {ModelRef(CHECKPOINTS, f"{name}.safetensors"): Content(6 * GB) for name in "abc"}
 
     async def worker(self, worker_id: str) -> Worker:
         await asyncio.sleep(self.lag_s)

@@ -94,7 +94,9 @@ class WorkerRoutes:
         return answer(worker_view(worker), 202)
 
     async def residency(self, request: web.Request) -> web.StreamResponse:
-        return answer(residency_view(await self._store.workers()))
+        workers = await self._store.workers()
+        digests = {worker.models for worker in workers if worker.models}
+        return answer(residency_view(workers, {digest: await self._store.models(digest) for digest in digests}))
 
     async def _move(self, request: web.Request, event: WorkerEvent) -> web.StreamResponse:
         worker = await self._store.worker(request.match_info["id"])

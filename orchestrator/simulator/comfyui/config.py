@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 from orchestrator.simulator.comfyui.faults import Fault
 
@@ -106,9 +106,13 @@ class SimConfig:
     collect_seconds: float = 0.0
     """The garbage collection after a prompt, while which ComfyUI's executing thread listens to nobody."""
     node_pack: bool = False
-    """The fleet's own is installed: /fleet/residency tells what is in memory."""
+    """The fleet's own is installed: /fleet/residency tells what is in memory, /fleet/inventory what it is made of."""
     node_pack_gaps: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the pack cannot read (models, cache or files), and why."""
+    made_of: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What /fleet/inventory says beside the models: comfyui, node_packs, python, packages."""
+    weights: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What is in model files FOLDER/NAME, in a word; two of other words have other digests."""
     faults: tuple[Fault, ...] = ()
     """How it fails, from its start on."""
 

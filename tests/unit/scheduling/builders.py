@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
 from uuid import UUID
 
-from orchestrator.domain.needs import ModelRef, Needs
+from orchestrator.domain.needs import Content, ModelRef, Needs
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
 from orchestrator.scheduling.index import Index
-from orchestrator.scheduling.models import Offer
+from orchestrator.scheduling.models import Contents, Offer
 from orchestrator.scheduling.policy import Placement, Plan, decide
 
 GB = 1_000_000_000
@@ -22,9 +23,13 @@ def checkpoint(name: str) -> ModelRef:
     return ModelRef("checkpoints", name)
 
 
-def offer(*models: str, classes: tuple[str, ...] = ("Sampler",), size: int = 6 * GB) -> Offer:
-    refs = frozenset(map(checkpoint, models))
-    return Offer(frozenset(classes), refs, frozenset({"checkpoints"}), dict.fromkeys(refs, size))
+def offer(*models: str, classes: tuple[str, ...] = ("Sampler",)) -> Offer:
+    return Offer(frozenset(classes), frozenset(map(checkpoint, models)), frozenset({"checkpoints"}))
+
+
+def contents(size: int, *models: str, sha256: str | None = None) -> Contents:
+    """Each of the models is of that size."""
+    return Contents({checkpoint(name): Content(size, sha256) for name in models})
 
 
 def entry(
@@ -40,7 +45,8 @@ def worker(
     ram: tuple[str, ...] = (), gpu: str | None = None, note: str | None = None, vram_bytes: int | None = 10 * GB,
 ) -> Worker:  # fmt: skip
     info = WorkerInfo(name, "http://gpu", pool, "agent", gpu=gpu, vram_bytes=vram_bytes, ram_bytes=64 * GB)
-    residency = Residency(tuple(map(checkpoint, vram)), tuple(map(checkpoint, ram)))
+    sizes = {checkpoint(letter): 6 * GB for letter in ascii_lowercase}
+    residency = Residency(tuple(map(checkpoint, vram)), tuple(map(checkpoint, ram)), sizes=sizes)
     return Worker(info, state, 1, residency=residency, note=note)
 
 

@@ -12,7 +12,7 @@ from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.memory import Memory
 from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, PRIOR_BYTES, RAM_BYTES_S, ModelFile, ModelFiles
-from tests.unit.scheduling.builders import GB, checkpoint, entry, offer, one, run_id, worker
+from tests.unit.scheduling.builders import GB, checkpoint, contents, entry, offer, one, run_id, worker
 
 
 def file(name: str, size: int) -> ModelFile:
@@ -79,7 +79,7 @@ def test_sizes_are_those_that_were_told_else_what_is_common_in_the_folder() -> N
 
 def test_a_report_replaces_what_was_thought_but_for_what_the_assigned_runs_will_load() -> None:
     index = Index()
-    index.worker(worker("w"), offer("a", "b", size=5 * GB), 0.0)
+    index.worker(worker("w"), offer("a", "b"), 0.0, contents(5 * GB, "a", "b"))
     index.queued(entry(1, "a"), 0.0)
     assert one(index).worker == "w"
     index.worker(worker("w", vram=("b",)), None, 1.0)  # read again before the run has loaded anything

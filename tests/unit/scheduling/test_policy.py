@@ -8,7 +8,7 @@ from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling.fleet import COVER_S, LEAD_S, MAX_HELD
 from orchestrator.scheduling.index import DOUBT_S, Index
 from orchestrator.scheduling.policy import AT_ONCE, Rules, decide
-from tests.unit.scheduling.builders import GB, entry, learn, offer, one, placed, run_id, worker
+from tests.unit.scheduling.builders import GB, contents, entry, learn, offer, one, placed, run_id, worker
 
 ALL = offer("a", "b", "c")
 
@@ -158,15 +158,15 @@ def test_it_stops_waiting_when_the_warm_worker_takes_something_else() -> None:
 def test_when_many_would_wait_for_others_a_worker_that_opens_takes_the_oldest() -> None:
     for heads, expected in ((2, {run_id(2): "cold"}), (16, {})):
         index = Index()
-        both = offer("a", "b", size=4 * GB)
-        index.worker(worker("warm", vram=("a", "b")), both, 0.0)
+        both, small = offer("a", "b"), contents(4 * GB, "a", "b")
+        index.worker(worker("warm", vram=("a", "b")), both, 0.0, small)
         learn(index, "flow@1", 2.2)
         index.queued(entry(1, "a", at=1.0), 0.0)
         assert one(index).worker == "warm"
         index.queued(entry(2, "a", at=2.0), 0.0)
         index.queued(entry(3, "b", at=3.0), 0.0)
         learn(index, "flow@1", 0.5)
-        index.worker(worker("cold"), both, 0.1)
+        index.worker(worker("cold"), both, 0.1, small)
         assert placed(decide(index, 0.1, Rules(heads=heads))) == expected
 
 

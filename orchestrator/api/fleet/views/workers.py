@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from typing_extensions import TypedDict
@@ -11,6 +11,7 @@ from orchestrator.api.fleet.views.describe import described
 from orchestrator.api.fleet.views.times import iso
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Worker, WorkerChange, WorkerKind, WorkerState
+from orchestrator.store.port import Contents
 
 ShownState = WorkerState | Literal["busy"]
 
@@ -20,6 +21,8 @@ class ResidentModel(TypedDict):
     folder: str
     name: str
     size_bytes: int | None
+    sha256: str | None
+    """null: nobody has read the file yet. Files of one name are the same model where this is."""
 
 
 @described
@@ -102,22 +105,25 @@ def worker_story_view(worker: Worker, changes: Sequence[WorkerChange]) -> Worker
     return {**worker_view(worker), "changes": [_change(change) for change in changes]}
 
 
-def residency_view(workers: Sequence[Worker]) -> ResidencyView:
-    return {"workers": [_worker_residency(worker) for worker in workers]}
+def residency_view(workers: Sequence[Worker], contents: Mapping[str | None, Contents]) -> ResidencyView:
+    """`contents` by Worker.models."""
+    return {"workers": [_worker_residency(worker, contents.get(worker.models, {})) for worker in workers]}
 
 
-def _worker_residency(worker: Worker) -> WorkerResidency:
+def _worker_residency(worker: Worker, contents: Contents) -> WorkerResidency:
     residency = worker.residency
 
-    def models(held: Sequence[ModelRef]) -> list[ResidentModel]:
-        return [{"folder": ref.folder, "name": ref.name, "size_bytes": residency.sizes.get(ref)} for ref in held]
+    def model(ref: ModelRef) -> ResidentModel:
+        known = contents.get(ref)
+        size = residency.sizes.get(ref) or (known.bytes if known else None)
+        return {"folder": ref.folder, "name": ref.name, "size_bytes": size, "sha256": known.sha256 if known else None}
 
     return {
         "worker": worker.info.id,
         "pool": worker.info.pool,
         "source": residency.source,
-        "vram": models(residency.vram),
-        "ram": models(residency.ram),
+        "vram": [model(ref) for ref in residency.vram],
+        "ram": [model(ref) for ref in residency.ram],
     }
 
 

@@ -1,7 +1,9 @@
-"""GET /fleet/residency, as our node pack answers it in a real ComfyUI."""
+"""GET /fleet/residency and /fleet/inventory, as our node pack answers them in a real ComfyUI."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
@@ -38,4 +40,31 @@ def routes(sim: Sim) -> list[web.RouteDef]:
         shown = {key: value for key, value in told.items() if key not in gaps}
         return web.json_response({"schema": 1, **shown, "unavailable": dict(gaps)})
 
-    return [web.get("/fleet/residency", get)]
+    return [web.get("/fleet/residency", get), web.get("/fleet/inventory", _Inventory(sim).get)]
+
+
+class _Inventory:
+    """A file's digest is known from the answer on that follows the one which it was asked for with."""
+
+    def __init__(self, sim: Sim) -> None:
+        self._sim = sim
+        self._hashed: set[str] = set()
+
+    async def get(self, request: web.Request) -> web.Response:
+        config, folders = self._sim.machine.config, self._sim.classes.models
+        models: list[dict[str, Any]] = [
+            {"folder": folder, "name": name, "bytes": size}
+            for folder, files in folders.items()
+            for name, size in files.items()
+        ]
+        for model in models:
+            path = f"{model['folder']}/{model['name']}"
+            model["sha256"] = sha256(path, config.weights) if path in self._hashed else None
+            if path in request.query.getall("hash", ()) or request.query.get("sha256") == "1":
+                self._hashed.add(path)
+        return web.json_response({"schema": 1, **config.made_of, "models": models, "unavailable": {}})
+
+
+def sha256(path: str, weights: Mapping[str, str]) -> str:
+    """The digest that is told of a model file."""
+    return hashlib.sha256(f"{path} {weights.get(path, '')}".encode()).hexdigest()
