@@ -7,7 +7,7 @@ is left out instead, as custom nodes put what they like into their outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, cast
 
@@ -60,6 +60,7 @@ class HistoryEntry:
     targets: tuple[str, ...] = ()  # the output nodes that it ran for
     started_at: float | None = None
     ended_at: float | None = None
+    document: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, compare=False)  # but for the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,7 @@ def _entry(entry: Mapping[str, Any]) -> HistoryEntry:
         targets=tuple(str(node) for node in _list(prompt[4])) if len(prompt) > 4 else (),
         started_at=_seconds(messages.get("execution_start")),
         ended_at=_seconds(messages.get("execution_success") or error or messages.get("execution_interrupted")),
+        document={name: part for name, part in entry.items() if name != "prompt"},
     )
 
 

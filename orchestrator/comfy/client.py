@@ -66,10 +66,15 @@ class ComfyClient:
     # --- prompts ---
 
     async def prompt(
-        self, graph: Mapping[str, Any], prompt_id: str, client_id: str | None, outputs: Sequence[str] = ()
+        self,
+        graph: Mapping[str, Any],
+        prompt_id: str,
+        client_id: str | None,
+        outputs: Sequence[str] = (),
+        extra_data: Mapping[str, Any] | None = None,
     ) -> None:
         """Queues the graph; its events go to `client_id`. Only what `outputs` hang on executes, and is checked: all
-        output nodes when it is empty.
+        output nodes when it is empty. `extra_data` is what nodes may ask for beside their inputs.
 
         Raises Retryable("missing_model", "missing_class", "missing_option") when this ComfyUI lacks something, and
         Permanent("invalid_prompt") for what no ComfyUI takes. One that takes the graph without some of its outputs
@@ -80,6 +85,8 @@ class ComfyClient:
             body["client_id"] = client_id
         if outputs:
             body["partial_execution_targets"] = list(outputs)
+        if extra_data:
+            body["extra_data"] = extra_data
         status, answer = await self._send("POST", "/prompt", orjson.dumps(body))
         if status == 413:
             raise refusal.too_large(self.url)

@@ -17,6 +17,10 @@ _HUGE = 1e300  # keeps what is no number out, and every conversion between int a
 _IMAGE_TYPES = {1: "image/jpeg", 2: "image/png"}
 
 
+NOT_KNOWN = "no such message is known"
+"""Why an event is Unknown, unless it is malformed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """Sent to everybody whenever the queue changes."""
@@ -188,7 +192,7 @@ def _parse_text(frame: str) -> Event:
         return Unknown("text", f"not a message: {error}")
     reader = _READERS.get(kind)
     if reader is None:
-        return Unknown(kind, "no such message is known")
+        return Unknown(kind, NOT_KNOWN)
     try:
         return reader(mapping(message.get("data")))
     except (Malformed, KeyError) as error:
@@ -257,7 +261,7 @@ def _parse_binary(frame: bytes) -> Event:
             return _preview_with_metadata(*_prefixed(body))
     except (ValueError, KeyError) as error:
         return Unknown(f"binary {kind}", f"malformed: {error}")
-    return Unknown(f"binary {kind}", "no such message is known")
+    return Unknown(f"binary {kind}", NOT_KNOWN)
 
 
 def _prefixed(body: bytes) -> tuple[bytes, bytes]:

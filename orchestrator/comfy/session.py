@@ -87,11 +87,13 @@ Verdict = Collect | Fail | Retry | OutOfMemory | Rerun | Stopped
 
 
 class Session:
-    """Follows one prompt. `wanted`: the nodes whose outputs are asked for; none: those of every output node."""
+    """Follows one prompt. `wanted`: the nodes whose outputs are asked for; none: those of every output node.
+    `as_shown`: all that ComfyUI shows of them is asked for, be it nothing or temporary."""
 
-    def __init__(self, graph: Mapping[str, Any], wanted: tuple[str, ...] = ()) -> None:
+    def __init__(self, graph: Mapping[str, Any], wanted: tuple[str, ...] = (), *, as_shown: bool = False) -> None:
         self._graph = graph
         self._wanted = wanted
+        self._as_shown = as_shown
         self._cached: frozenset[str] = frozenset()
         self._done: set[str] = set()
         self._current: NodeProgress | None = None
@@ -164,6 +166,8 @@ class Session:
         missing = [node for node in self._wanted or entry.targets if node not in having]
         if entry.cached.intersection(missing):
             return Rerun(_no_outputs(missing))
+        if self._as_shown:
+            return Collect(tuple(o for o in entry.outputs if isinstance(o, TextOutput) or o.type != "input"))
         if self._wanted and missing:
             return Fail(_no_outputs(missing))
         return Collect(outputs if self._wanted else _durable(outputs))

@@ -34,6 +34,14 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Heard:
+    """`frame` is what `event` was read from."""
+
+    event: Event
+    frame: str | bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Disconnected:
     reason: str
 
@@ -58,7 +66,7 @@ class Stream:
             return False
         return True
 
-    async def __aiter__(self) -> AsyncIterator[Event | Connected | Disconnected]:
+    async def __aiter__(self) -> AsyncIterator[Heard | Connected | Disconnected]:
         failures = 0
         while True:
             client_id = uuid.uuid4().hex
@@ -79,7 +87,7 @@ class Stream:
                     self._socket = socket
                     yield Connected(client_id)
                     async for frame in socket:
-                        yield parse(frame)
+                        yield Heard(parse(frame), frame)
                 reason = "ComfyUI closed the connection"
             except (OSError, WebSocketException) as error:
                 reason = f"{type(error).__name__}: {error}"

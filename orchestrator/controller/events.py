@@ -16,7 +16,7 @@ from contextlib import aclosing, asynccontextmanager
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import TERMINAL, Job, JobStatus
 from orchestrator.errors import InvalidRequest
-from orchestrator.store.port import JobStore, Watch
+from orchestrator.store.port import JobStore, Watch, comfy_topic
 
 MAILBOX = 256  # events that wait for one watcher
 RECHECK_S = 10.0
@@ -40,10 +40,10 @@ class EventHub:
         try:
             async with self._turn:
                 self._watch = watch
-                for job_id in list(self._mailboxes):
-                    await watch.add(job_id)
-            async for job_id, event in watch:
-                for mailbox in self._mailboxes.get(job_id, ()):
+                for topic in list(self._mailboxes):
+                    await watch.add(topic)
+            async for topic, event in watch:
+                for mailbox in self._mailboxes.get(topic, ()):
                     mailbox.put(event)
         finally:
             async with self._turn:  # nobody is in the midst of telling it something when it closes
@@ -53,18 +53,22 @@ class EventHub:
                     mailbox.close()
             await watch.close()
 
-    async def subscribe(self, job_id: str, after: str | None = None) -> AsyncGenerator[Event, None]:
+    async def subscribe(
+        self, job_id: str, after: str | None = None, *, comfy: bool = False
+    ) -> AsyncGenerator[Event, None]:
         """The job's events after the one with that id (None: from the first), then live, until its terminal status.
+        `comfy`: what its ComfyUI says, in place of progress and outputs.
 
         Raises NotFound, and InvalidRequest("invalid_event_id").
         """
         last = order(after) if after is not None else _START
-        async with self._listening(job_id) as mailbox:
+        topic = comfy_topic(job_id) if comfy else job_id
+        async with self._listening(topic) as mailbox:
             arrived: list[Event] | None = None
             while not mailbox.closed:
                 ended = False
                 if arrived is None:  # at first, after falling behind, and after a silence
-                    arrived, ended = await self._kept(job_id, last)
+                    arrived, ended = await self._kept(job_id, topic, last)
                 for event in arrived:
                     if event.id is not None:
                         if order(event.id) <= last:
@@ -86,30 +90,38 @@ class EventHub:
             pass  # the caller sees by its status that it has not ended
         return await self._store.job(job_id)
 
-    async def _kept(self, job_id: str, last: _Order) -> tuple[list[Event], bool]:
+    async def occasions(self, topic: str) -> AsyncGenerator[None, None]:
+        """Says when to look into the store for what the topic is about: now, when something is told there, and when
+        nothing was for a while."""
+        async with self._listening(topic) as mailbox:
+            while not mailbox.closed:
+                yield
+                await mailbox.take()
+
+    async def _kept(self, job_id: str, topic: str, last: _Order) -> tuple[list[Event], bool]:
         """What the store kept after that event, and whether the job has ended."""
         job = await self._store.job(job_id)
-        events = list(await self._store.events(job_id, "{}-{}".format(*last)))
+        events = list(await self._store.events(topic, "{}-{}".format(*last)))
         if job.terminal and last == _START and not any(map(ends, events)):  # jobs are kept longer than their events
             events.append(Event(EventType.STATUS, {"status": job.status.value}))
         return events, job.terminal
 
     @asynccontextmanager
-    async def _listening(self, job_id: str) -> AsyncIterator[_Mailbox]:
+    async def _listening(self, topic: str) -> AsyncIterator[_Mailbox]:
         mailbox = _Mailbox()
-        self._mailboxes.setdefault(job_id, set()).add(mailbox)
+        self._mailboxes.setdefault(topic, set()).add(mailbox)
         try:
             async with self._turn:
                 if self._watch:
-                    await self._watch.add(job_id)
+                    await self._watch.add(topic)
             yield mailbox
         finally:
-            self._mailboxes[job_id].discard(mailbox)
+            self._mailboxes[topic].discard(mailbox)
             async with self._turn:
-                if self._mailboxes.get(job_id) == set():
-                    del self._mailboxes[job_id]
+                if self._mailboxes.get(topic) == set():
+                    del self._mailboxes[topic]
                     if self._watch:
-                        await self._watch.remove(job_id)
+                        await self._watch.remove(topic)
 
 
 class _Mailbox:

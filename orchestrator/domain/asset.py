@@ -74,6 +74,7 @@ class Output:
     path: str
     width: int | None = None
     height: int | None = None
+    place: str | None = None  # where ComfyUI had it: "output/sub/folder"; None for what was in no file
 
 
 def asset_id(blake3_hex: str) -> str:

@@ -61,6 +61,15 @@ class Priority(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Whence a job came that was posted to ComfyUI's own API."""
+
+    peer: str  # network address
+    number: float  # its place in the queue, as ComfyUI counts: the lowest goes first
+    client_id: str | None = None  # whose websocket is told what its ComfyUI says
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
     """What was submitted, completed by the intake; never changes. Times are Unix seconds."""
 
@@ -77,6 +86,7 @@ class JobSpec:
     deadline_at: float | None = None
     outputs: tuple[str, ...] = ()  # node ids whose files are delivered; empty: every output node
     gate: Gate | None = None  # None: what its one run makes is delivered as it is
+    origin: Origin | None = None
 
     def dated(self, created_at: float) -> JobSpec:
         """As created at that moment by the store's clock, which replaces the submitter's."""

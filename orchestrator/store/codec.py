@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from typing import Any, TypeVar, cast
 
@@ -17,7 +18,7 @@ from orchestrator.domain.quality import Judgement, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
-from orchestrator.store.port import Contents, RunEnd
+from orchestrator.store.port import Contents, Frame, Posted, RunEnd
 
 T = TypeVar("T")
 
@@ -78,6 +79,14 @@ def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
         error=_optional(ERROR, error),
         judgement=_optional(JUDGEMENT, judgement),
         ended=int(ended or 0),
+    )
+
+
+def posted(prompt: bytes | None, extra_data: bytes | None, history: bytes | None) -> Posted | None:
+    if prompt is None:
+        return None
+    return Posted(
+        orjson.loads(prompt), orjson.loads(extra_data) if extra_data else {}, orjson.loads(history) if history else None
     )
 
 
@@ -204,12 +213,21 @@ def worker_change(entry_id: bytes, fields: Any) -> WorkerChange:
 
 
 def event(event_id: bytes, kind: bytes, data: bytes) -> Event:
-    return Event(EventType(kind.decode()), orjson.loads(data), event_id.decode() or None)
+    type_, document = EventType(kind.decode()), orjson.loads(data)
+    if type_ is EventType.COMFY:
+        document["frames"] = [f if isinstance(f, str) else b64decode(f["base64"]) for f in document["frames"]]
+    return Event(type_, document, event_id.decode() or None)
 
 
 def stream_event(event_id: bytes, fields: Any) -> Event:
     values = pairs(fields)
     return event(event_id, values[b"t"], values[b"d"])
+
+
+def dump_frames(run_id: str, frames: Iterable[Frame]) -> bytes:
+    """The data of a COMFY event, as `event` reads it: what is binary, in base64."""
+    told = [f.content if isinstance(f.content, str) else {"base64": b64encode(f.content).decode()} for f in frames]
+    return dump({"run": run_id, "frames": told})
 
 
 def pairs(flat: Any) -> dict[bytes, bytes]:

@@ -9,12 +9,22 @@ from typing import Any
 import orjson
 
 from orchestrator.domain.event import Event
-from orchestrator.domain.job import Job, JobStatus, Priority
+from orchestrator.domain.job import Job, JobStatus, Origin, Priority
 from orchestrator.domain.run import Run
 from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
 from orchestrator.store import codec
 from orchestrator.store.database import Database
-from orchestrator.store.port import Counts, Graph, Idempotency, JobPage, JobQuery, Submission, Submitted
+from orchestrator.store.port import (
+    Counts,
+    Graph,
+    Idempotency,
+    JobPage,
+    JobQuery,
+    Posted,
+    Submission,
+    Submitted,
+    owners,
+)
 from orchestrator.store.watch import RedisWatch
 
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
@@ -37,6 +47,9 @@ class RedisJobs:
             spec.version if submission.if_active and spec.version is not None else "",
             idempotency.key if idempotency else "", idempotency.fingerprint if idempotency else "",
             deadline_in, spec.retries, "1" if spec.gate else "",
+            codec.dump(submission.extra_data) if submission.extra_data else "",
+            codec.dump(submission.posted) if spec.origin else "", spec.origin.peer if spec.origin else "",
+            (spec.origin.client_id or "") if spec.origin else "",
             *(part for patch in submission.candidates for part in (self._db.new_id(), codec.dump(patch))),
         )  # fmt: skip
         match outcome:
@@ -93,14 +106,44 @@ class RedisJobs:
             raise NotFound("job_not_found", f"there is no job {job_id} to cancel")
         return await self.job(job_id)
 
-    async def events(self, job_id: str, after: str | None = None) -> Sequence[Event]:
+    async def events(self, topic: str, after: str | None = None) -> Sequence[Event]:
         start = f"({after}" if after else "-"
-        (entries,) = await self._db.fetch(("XRANGE", self._keys.events(job_id), start, "+"))
+        (entries,) = await self._db.fetch(("XRANGE", self._keys.events(topic), start, "+"))
         return [codec.stream_event(event_id, fields) for event_id, fields in entries]
 
     async def last_event(self, job_id: str) -> str | None:
         (newest,) = await self._db.fetch(("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1))
         return newest[0][0].decode() if newest else None
+
+    async def posted(self, job_ids: Sequence[str]) -> Sequence[Posted | None]:
+        rows = await self._db.fetch(
+            *(("HMGET", self._keys.job(job_id), "posted", "extra_data", "runs") for job_id in job_ids)
+        )
+        last = [runs.split()[-1].decode() if runs else "" for _, _, runs in rows]
+        histories = await self._db.fetch(*(("HGET", self._keys.run(run_id), "history") for run_id in last))
+        return [
+            codec.posted(prompt, extra_data, history)
+            for (prompt, extra_data, _), history in zip(rows, histories, strict=True)
+        ]
+
+    async def active(self, owner: str) -> int:
+        (count,) = await self._db.fetch(("ZCARD", self._keys.active(owner)))
+        return count
+
+    async def owns(self, owner: str, job_id: str) -> bool:
+        (score,) = await self._db.fetch(("ZSCORE", self._keys.jobs(owner=owner), job_id))
+        return score is not None
+
+    async def disown(self, job_id: str, origin: Origin) -> None:
+        await self._db.fetch(*(("ZREM", self._keys.jobs(owner=owner), job_id) for owner in owners(origin)))
+
+    async def undelivered(self, client_id: str) -> Mapping[str, str]:
+        (cursors,) = await self._db.fetch(("HGETALL", self._keys.client(client_id)))
+        return {job_id.decode(): cursor.decode() for job_id, cursor in codec.pairs(cursors).items()}
+
+    async def delivered(self, client_id: str, job_id: str, event_id: str | None) -> None:
+        key = self._keys.client(client_id)
+        await self._db.fetch(("HDEL", key, job_id) if event_id is None else ("HSET", key, job_id, event_id))
 
     async def watch(self) -> RedisWatch:
         return RedisWatch(self._db)
@@ -127,7 +170,7 @@ class RedisJobs:
 
     async def _page(self, query: JobQuery, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         """Ids newest first. A cursor is "CREATED_MS:ID" of the last one seen."""
-        key = self._keys.jobs(status=query.status, workflow=None if query.status else query.workflow)
+        key = self._index(query)
         if cursor is None:
             top, last, ties = "+inf", None, 0
         else:
@@ -143,6 +186,12 @@ class RedisJobs:
         page = fresh[:limit]
         more = len(fresh) > limit
         return [job_id for job_id, _ in page], f"{page[-1][1]}:{page[-1][0]}" if more else None
+
+    def _index(self, query: JobQuery) -> str:
+        """The smallest one that lists all that is asked for."""
+        if query.owner is not None:
+            return self._keys.active(query.owner) if query.active else self._keys.jobs(owner=query.owner)
+        return self._keys.jobs(status=query.status, workflow=None if query.status else query.workflow)
 
     async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
         raws = await self._db.fetch(*(("HMGET", self._keys.job(job_id), *codec.JOB_FIELDS) for job_id in job_ids))

@@ -4,9 +4,14 @@
 |-------------------------|--------|----------------------------------------|------------------------------------------|
 | job:ID                  | hash   | spec, graph, status, runs, outputs     | reaper: `forget`, after the retention    |
 | job:ID:events           | stream | what watchers are told; capped         | TTL, and `forget`                        |
+| job:ID:comfy:events     | stream | what its ComfyUI says; capped          | TTL, and `forget`                        |
 | run:ID                  | hash   | one attempt                            | with its job                             |
 | jobs, jobs:status:S,    | zset   | job ids by creation                    | `forget` removes the member              |
 | jobs:workflow:W         |        |                                        |                                          |
+| jobs:client:C,          | zset   | the same, of who posted to ComfyUI's   | `forget`, or who posted them             |
+| jobs:peer:ADDRESS       |        | own API                                |                                          |
+| active:client:C, :peer: | zset   | those of them that have not ended      | when the job ends                        |
+| client:C                | hash   | job id -> last event that C was sent   | when C was sent the last; TTL            |
 | ended, deadlines        | zset   | job ids by end, by deadline            | `forget`; when the job ends              |
 | unjudged, reviews       | zset   | jobs whose gate has to be asked; those | `conclude`; when the job ends            |
 |                         |        | that wait for a person, by due time    |                                          |
@@ -28,7 +33,7 @@
 | assets                  | zset   | asset ids by last use                  | reaper, after the retention              |
 | asset:ID                | hash   | document, state                        | with its entry in `assets`               |
 
-Channel watch:JOB carries a job's live events.
+Channel watch:TOPIC carries live events: of a job (its id), of its ComfyUI (ID:comfy), of a client (client:C).
 """
 
 from __future__ import annotations
@@ -54,7 +59,15 @@ class Keys:
     def run(self, run_id: str) -> str:
         return f"{self.prefix}run:{run_id}"
 
-    def jobs(self, status: str | None = None, workflow: str | None = None) -> str:
+    def active(self, owner: str) -> str:
+        return f"{self.prefix}active:{owner}"
+
+    def client(self, client_id: str) -> str:
+        return f"{self.prefix}client:{client_id}"
+
+    def jobs(self, status: str | None = None, workflow: str | None = None, owner: str | None = None) -> str:
+        if owner:
+            return f"{self.prefix}jobs:{owner}"
         if status:
             return f"{self.prefix}jobs:status:{status}"
         return f"{self.prefix}jobs:workflow:{workflow}" if workflow else f"{self.prefix}jobs"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
-from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
+from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Origin, Priority, Progress
 from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
@@ -46,6 +46,8 @@ class Submission:
     idempotency: Idempotency | None = None
     candidates: tuple[Patch, ...] = ()  # the runs beyond the first, where the job has a gate
     if_active: bool = False  # refuse with Conflict("workflow_moved") unless spec.version is still the active one
+    extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])  # given to ComfyUI beside the graph
+    posted: Graph | None = None  # the graph as its sender knows it, for a job with an origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class JobQuery:
     status: JobStatus | None = None
     workflow: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    owner: str | None = None  # see `owners`
+    active: bool = False  # only those that have not ended; only together with an owner
     limit: int = 50
     cursor: str | None = None
 
@@ -80,11 +84,37 @@ class Counts:
     oldest_queued_at: float | None
 
 
-class Watch(Protocol):
-    """Live events of the jobs that were added to it, previews included. One per controller, fanned out there."""
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What only ComfyUI's own API tells of a job. `history` is the entry that the ComfyUI had which executed it."""
 
-    async def add(self, job_id: str) -> None: ...
-    async def remove(self, job_id: str) -> None: ...
+    prompt: Graph
+    extra_data: Mapping[str, Any]
+    history: Mapping[str, Any] | None
+
+
+def owners(origin: Origin) -> tuple[str, ...]:
+    """Under which names such jobs are listed."""
+    peer = f"peer:{origin.peer}"
+    return (peer,) if origin.client_id is None else (peer, client_topic(origin.client_id))
+
+
+def client_topic(client_id: str) -> str:
+    """The topic of events that says when a client has posted a job; also the owner of those jobs."""
+    return f"client:{client_id}"
+
+
+def comfy_topic(job_id: str) -> str:
+    """The topic with what ComfyUI itself says of a job, and the job's statuses in between."""
+    return f"{job_id}:comfy"
+
+
+class Watch(Protocol):
+    """Live events of the topics that were added to it, previews included: of a job by its id, or one of those named
+    above. One per controller, fanned out there."""
+
+    async def add(self, topic: str) -> None: ...
+    async def remove(self, topic: str) -> None: ...
     def __aiter__(self) -> AsyncIterator[tuple[str, Event]]: ...
     async def close(self) -> None: ...
 
@@ -113,12 +143,33 @@ class JobStore(Protocol):
         """Idempotent; a job that has ended is returned as it is."""
         ...
 
-    async def events(self, job_id: str, after: str | None = None) -> Sequence[Event]: ...
+    async def events(self, topic: str, after: str | None = None) -> Sequence[Event]: ...
     async def last_event(self, job_id: str) -> str | None:
         """The id of its newest event; None where none are kept."""
         ...
 
     async def watch(self) -> Watch: ...
+    async def posted(self, job_ids: Sequence[str]) -> Sequence[Posted | None]:
+        """In the same order; None for a job that is not there, or has no origin."""
+        ...
+
+    async def active(self, owner: str) -> int:
+        """How many jobs of that owner have not ended."""
+        ...
+
+    async def owns(self, owner: str, job_id: str) -> bool: ...
+    async def disown(self, job_id: str, origin: Origin) -> None:
+        """Lists it no more among those of its owners."""
+        ...
+
+    async def undelivered(self, client_id: str) -> Mapping[str, str]:
+        """The client's jobs whose ComfyUI it has not heard out -> the last event of `comfy_topic` that it was sent."""
+        ...
+
+    async def delivered(self, client_id: str, job_id: str, event_id: str | None) -> None:
+        """It was sent that event; None: the last one."""
+        ...
+
     async def queue_position(self, job_id: str) -> int | None:
         """Runs of the same pool that arrived earlier; None when it is not queued."""
         ...
@@ -136,6 +187,7 @@ class Order:
     run: Run
     spec: JobSpec
     graph: Graph
+    extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +209,14 @@ class Result:
     cost: float | None
     residency: Residency
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # by dimension, where the job has a gate
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message of ComfyUI's websocket, as it came. What is `kept` is told to those who come later, too."""
+
+    content: str | bytes
+    kept: bool
 
 
 class MailKind(StrEnum):
@@ -224,6 +284,10 @@ class RunStore(Protocol):
         ...
 
     async def progress(self, key: RunKey, progress: Progress) -> None: ...
+    async def relay(self, key: RunKey, frames: Sequence[Frame], history: Mapping[str, Any] | None = None) -> None:
+        """Passes on what ComfyUI says of a run whose job has an origin; `history`: the entry that it ended with."""
+        ...
+
     async def preview(self, job_id: str, event: Event) -> None:
         """Live only: whoever watches now sees it, nobody later."""
         ...

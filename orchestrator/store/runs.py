@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from itertools import chain, groupby
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from orchestrator.errors import NotFound, Superseded
 from orchestrator.graph.bind import overlaid
 from orchestrator.store import codec
 from orchestrator.store.database import Database
-from orchestrator.store.port import Contents, Duties, Mail, MailKind, Order, Result, RunKey
+from orchestrator.store.port import Contents, Duties, Frame, Mail, MailKind, Order, Result, RunKey
 
 
 class RedisRuns:
@@ -76,13 +77,14 @@ class RedisRuns:
         outcome, *rest = await self._db.script("order", run_id, "patch", *codec.RUN_FIELDS)
         if outcome == b"unknown":
             raise NotFound("run_not_found", f"there is no run {run_id}")
-        (patch, *row), (spec, created, graph) = rest
+        (patch, *row), (spec, created, graph, extra) = rest
         if spec is None:
             raise NotFound("job_not_found", f"the job of run {run_id} was deleted")
         return Order(
             codec.run(run_id, row),
             codec.spec(spec, created),
             overlaid(orjson.loads(graph), orjson.loads(patch or b"{}")),
+            orjson.loads(extra) if extra else {},
         )
 
     async def start(self, key: RunKey, since_staged_s: float = 0.0) -> None:
@@ -90,6 +92,11 @@ class RedisRuns:
 
     async def progress(self, key: RunKey, progress: Progress) -> None:
         await self._run("progress", key, progress.value, codec.dump(progress))
+
+    async def relay(self, key: RunKey, frames: Sequence[Frame], history: Mapping[str, Any] | None = None) -> None:
+        batches = groupby(frames, key=lambda frame: frame.kept)
+        told = ((int(kept), codec.dump_frames(key.run_id, batch)) for kept, batch in batches)
+        await self._run("relay", key, codec.dump(history) if history else "", *chain.from_iterable(told))
 
     async def preview(self, job_id: str, event: Event) -> None:
         payload = b" ".join((b"", event.type.value.encode(), codec.dump(event.data)))
@@ -147,5 +154,5 @@ def _duties(reply: list[Any]) -> Duties:
 def watched(index: int, output: Output) -> dict[str, Any]:
     """An output as its event tells it: where it lies in storage is not the watcher's business."""
     document = asdict(output)
-    del document["path"]
+    del document["path"], document["place"]
     return {"index": index, **document}

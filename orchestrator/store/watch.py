@@ -1,5 +1,5 @@
-"""Live events of the jobs that somebody watches, over one subscription. Survives a restart of Redis without a gap:
-after reconnecting, what was missed is read from each job's stream."""
+"""Live events of the topics that somebody watches, over one subscription. Survives a restart of Redis without a gap:
+after reconnecting, what was missed is read from each topic's stream."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class RedisWatch:
         self._db = database
         self._redis = database.client()
         self._channels = self._redis.pubsub(ignore_subscribe_messages=True)
-        self._last: dict[str, str | None] = {}  # job -> id of the last event delivered
+        self._last: dict[str, str | None] = {}  # topic -> id of the last event delivered
         self._wanted = asyncio.Event()
         self._closed = False
 
-    async def add(self, job_id: str) -> None:
-        self._last.setdefault(job_id, None)
+    async def add(self, topic: str) -> None:
+        self._last.setdefault(topic, None)
         try:
-            await self._channels.subscribe(self._db.keys.watch(job_id))
+            await self._channels.subscribe(self._db.keys.watch(topic))
         except (RedisError, OSError):
             return  # the reader notices the same failure, and subscribes to everything again
         finally:
             self._wanted.set()
 
-    async def remove(self, job_id: str) -> None:
-        if job_id not in self._last:
+    async def remove(self, topic: str) -> None:
+        if topic not in self._last:
             return
-        del self._last[job_id]
+        del self._last[topic]
         try:
-            await self._channels.unsubscribe(self._db.keys.watch(job_id))
+            await self._channels.unsubscribe(self._db.keys.watch(topic))
         except (RedisError, OSError):
             return  # a dropped connection is subscribed to nothing
 
@@ -64,30 +64,30 @@ class RedisWatch:
                 yield self._deliver(message)
 
     def _deliver(self, message: dict[str, bytes]) -> tuple[str, Event]:
-        job_id = message["channel"].decode().removeprefix(self._db.keys.watch(""))
+        topic = message["channel"].decode().removeprefix(self._db.keys.watch(""))
         event_id, kind, data = message["data"].split(b" ", 2)
         event = codec.event(event_id, kind, data)
-        if event.id is not None and job_id in self._last:
-            self._last[job_id] = event.id
-        return job_id, event
+        if event.id is not None and topic in self._last:
+            self._last[topic] = event.id
+        return topic, event
 
     async def _resubscribe(self) -> AsyncIterator[tuple[str, Event]]:
         await asyncio.sleep(RECONNECT_S)
-        jobs = dict(self._last)
+        topics = dict(self._last)
         try:
-            if jobs:
-                await self._channels.subscribe(*(self._db.keys.watch(job_id) for job_id in jobs))
+            if topics:
+                await self._channels.subscribe(*(self._db.keys.watch(topic) for topic in topics))
             replies = await self._db.fetch(
                 *(
-                    ("XRANGE", self._db.keys.events(job_id), f"({after}" if after else "-", "+")
-                    for job_id, after in jobs.items()
+                    ("XRANGE", self._db.keys.events(topic), f"({after}" if after else "-", "+")
+                    for topic, after in topics.items()
                 )
             )
         except (RedisError, OSError, Busy):
             return
-        for job_id, entries in zip(jobs, replies, strict=True):
+        for topic, entries in zip(topics, replies, strict=True):
             for event_id, fields in entries:
                 event = codec.stream_event(event_id, fields)
-                if job_id in self._last:
-                    self._last[job_id] = event.id
-                yield job_id, event
+                if topic in self._last:
+                    self._last[topic] = event.id
+                yield topic, event

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.comfy.answers import FileOutput, TextOutput
 from orchestrator.comfy.client import ComfyClient
@@ -59,7 +59,8 @@ class Collector:
         async with self._slots:
             if isinstance(output, TextOutput):
                 return await insist(lambda: self._put_text(owner, number, output))
-            return await insist(lambda: self._put_file(owner, number, output), self._doubt)
+            stored = await insist(lambda: self._put_file(owner, number, output), self._doubt)
+            return replace(stored, place=f"{output.type}/{output.subfolder}")
 
     async def _put_text(self, owner: Owner, number: int, output: TextOutput) -> Output:
         name = f"{output.node_id}.txt"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 from orchestrator.comfy.answers import HistoryEntry
+from orchestrator.comfy.protocol import Event, Text, Unknown
 from orchestrator.comfy.session import Collect, Fail, OutOfMemory, Rerun, Retry, Session, Verdict, missing_file
 from orchestrator.domain.asset import Output
 from orchestrator.domain.job import JobError
@@ -23,6 +25,7 @@ from orchestrator.worker.collector import Owner
 from orchestrator.worker.context import End, WorkerContext
 from orchestrator.worker.outcome import Canceled, Done, Dropped, Failed, Left, Lost, Outcome, job_error, lost, too_large
 from orchestrator.worker.prompt import Prompt, vanished
+from orchestrator.worker.relay import Relay
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +44,10 @@ class Execution:
         self.scope = CancelScope()
         self.prompt = Prompt(run_id, context, self.scope, found)
         self._context = context
+        self.relay: Relay | None = None
         self._found = found
         self._adopted = adopted
+        self._history: Mapping[str, Any] | None = None  # that it ended with
         self._collecting = False  # there may be something in storage
         self._models: tuple[ModelRef, ...] = ()
         self._load_s: float | None = None  # thought to be spent on loading these
@@ -58,6 +63,13 @@ class Execution:
         if self._load_s is None and self.scope.started_at is not None:
             self._load_s = self._context.residency.load_s(self._models)
 
+    def hear(self, event: Event, frame: str | bytes) -> None:
+        """What its ComfyUI says of it, or of whatever it executes; what names no run is no sign of progress."""
+        if not isinstance(event, Text | Unknown):
+            self.prompt.hear(event)
+        if self.relay is not None:
+            self.relay.hear(event, frame)
+
     async def run(self) -> None:
         """At the end the run is over in the store, or it is not ours any more."""
         order = await self._claim()
@@ -65,6 +77,8 @@ class Execution:
             return
         self.job_id = order.spec.id
         self.key = RunKey(self.run_id, order.run.attempt, self._context.info.id)
+        if origin := order.spec.origin:
+            self.relay = Relay(self._context.store, self.key, told=origin.client_id is not None)
         if self._found and order.run.state is RunState.RUNNING:
             self.scope.begin()
         try:
@@ -136,11 +150,12 @@ class Execution:
     async def _attempt(self, order: Order, graph: Graph, alone: bool = False) -> Done | Verdict:
         """Executes the graph once, if ComfyUI does not have it already, and collects what it made. `alone`: with
         nothing else in memory."""
-        session = self.prompt.session = Session(order.graph, order.spec.outputs)
+        session = self.prompt.session = Session(order.graph, order.spec.outputs, as_shown=self.relay is not None)
         self._models, self._load_s = self._needs(order).models, None
         if not self._found:
-            await self._submit(graph, order.spec.outputs, alone)
+            await self._submit(order, graph, alone)
         entry = await self.prompt.follow(order.spec.timeout_s, self._announce)
+        self._history = entry.document
         verdict = session.conclude(entry)
         if not isinstance(verdict, Collect):
             return verdict
@@ -155,25 +170,25 @@ class Execution:
             return missing_file(error.message)
         return Done(self._result(entry, outputs))
 
-    async def _submit(self, graph: Graph, outputs: Sequence[str], alone: bool) -> None:
+    async def _submit(self, order: Order, graph: Graph, alone: bool) -> None:
         """Has the run queued on ComfyUI."""
         try:
-            await self._post(await self._staged(graph), outputs, alone)
+            await self._post(order, await self._staged(graph), alone)
         except Permanent:
             # ComfyUI may have lost an input that it had.
             if not self._context.stager.forget(graph):
                 raise
             await self.prompt.halt()
-            await self._post(await self._staged(graph), outputs, alone)
+            await self._post(order, await self._staged(graph), alone)
 
-    async def _post(self, graph: Graph, outputs: Sequence[str], alone: bool) -> None:
+    async def _post(self, order: Order, graph: Graph, alone: bool) -> None:
         async with self.scope.held():
             await self._context.posting.acquire()
         try:
             if alone:
                 async with self.scope.held():
                     await self._context.empty()
-            await self.prompt.post(graph, outputs)
+            await self.prompt.post(graph, order.spec.outputs, order.extra_data)
         finally:
             self._context.posting.release()
 
@@ -224,6 +239,7 @@ class Execution:
                 message = f"it executed for longer than its timeout_s of {timeout_s:g}: allow more, or ask for less"
                 return Failed(JobError("timeout", message))
             case Stop.CANCEL:
+                await self._learn_history()
                 return Canceled()
             case Stop.DROP:
                 return Dropped()
@@ -235,9 +251,18 @@ class Execution:
             case Stop.LEAVE:
                 return Left()
 
+    async def _learn_history(self) -> None:
+        """What ComfyUI keeps of a run that was stopped."""
+        if self.relay is not None and self.prompt.posted:
+            with suppress(WorkerFault):
+                entry = await self._context.client.history(self.run_id)
+                self._history = entry.document if entry else None
+
     async def _settle(self, key: RunKey, outcome: Outcome) -> None:
         """Tells the store."""
-        store = self._context.store
+        store, relay = self._context.store, self.relay
+        if relay is not None and isinstance(outcome, Done | Failed | Canceled):
+            await insist(lambda: relay.finish(self._history))
         match outcome:
             case Done(result=result):
                 self._context.told = result.residency

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from time import monotonic
 
 from orchestrator.comfy.answers import Queue
-from orchestrator.comfy.protocol import Event, Preview, Status
-from orchestrator.comfy.stream import Connected, Disconnected, Stream
+from orchestrator.comfy.protocol import Event, Preview, Status, Text, Unknown
+from orchestrator.comfy.stream import Connected, Disconnected, Heard, Stream
 from orchestrator.errors import WorkerFault
 from orchestrator.worker.backoff import passed
 from orchestrator.worker.context import End, WorkerContext
@@ -47,9 +47,9 @@ class Monitor:
 
     async def listen(self) -> None:
         """Passes the websocket's events on, for ever."""
-        async for event in self._stream:
+        async for message in self._stream:
             self._sign_at = monotonic()
-            match event:
+            match message:
                 case Connected(client_id=client_id):
                     self._context.client_id = client_id
                     self._connections += 1
@@ -59,11 +59,11 @@ class Monitor:
                     self._context.client_id = None
                     log.info("%s: websocket lost (%s)", self._context.info.id, reason)
                     self._context.doubt()
-                case Status():
+                case Heard(event=Status()):
                     if any(self._unheard(execution) for execution in self._executions.values()):
                         self._context.doubt()
-                case _:
-                    self._pass_on(event)
+                case Heard(event=event, frame=frame):
+                    self._pass_on(event, frame)
 
     async def look(self) -> None:
         """Asks for the queue where the websocket is not enough, until ComfyUI is gone."""
@@ -74,16 +74,16 @@ class Monitor:
                 self._context.doubted.clear()
                 await self._ask()
 
-    def _pass_on(self, event: Event) -> None:
+    def _pass_on(self, event: Event, frame: str | bytes) -> None:
         prompt_id = getattr(event, "prompt_id", None)
         if prompt_id is not None:
             execution = self._executions.get(prompt_id)
             if execution is not None:
-                execution.prompt.hear(event)
-        elif isinstance(event, Preview):
+                execution.hear(event, frame)
+        elif isinstance(event, Preview | Text | Unknown):  # it belongs to what executes now
             for execution in self._executions.values():
                 if execution.prompt.following and execution.scope.started_at is not None:
-                    execution.prompt.hear(event)
+                    execution.hear(event, frame)
 
     def _due(self) -> bool:
         now = monotonic()

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
+from typing import Any
 
 from orchestrator.comfy.answers import HistoryEntry, Queue
 from orchestrator.comfy.protocol import Event
@@ -75,14 +76,14 @@ class Prompt:
         """Why it counts as hung, in words. To be asked of one that the websocket tells of: others give no sign."""
         return self._watchdog.overdue(monotonic()) if self.following and self._watchdog is not None else None
 
-    async def post(self, graph: Graph, outputs: Sequence[str]) -> None:
+    async def post(self, graph: Graph, outputs: Sequence[str], extra_data: Mapping[str, Any]) -> None:
         """Returns when ComfyUI has it. Raises what ComfyClient.prompt raises, and Stopped between two tries."""
         pauses = delays()
         while True:
             self.posted_as = self._context.client_id
             self.posted = self._there = True
             try:
-                await self._context.client.prompt(graph, self.run_id, self.posted_as, outputs)
+                await self._context.client.prompt(graph, self.run_id, self.posted_as, outputs, extra_data)
                 break
             except WorkerFault as fault:
                 if fault.code == "comfyui_broken":

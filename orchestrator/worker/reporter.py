@@ -38,11 +38,21 @@ class Reporter:
         while True:
             await asyncio.sleep(PERIOD_S)
             period += 1
+            for execution in [each for each in self._executions.values() if each.relay is not None]:
+                with suppress(Busy):
+                    await self._pass_on(execution)
             for execution in [each for each in self._executions.values() if _tells(each)]:
                 # What is told here is worth nothing later: a store that is away is not waited for.
                 with suppress(Busy):
                     await self._report(execution, with_preview=period % PREVIEW_PERIODS == 0)
             self._told = {run_id: told for run_id, told in self._told.items() if run_id in self._executions}
+
+    async def _pass_on(self, execution: Execution) -> None:
+        assert execution.relay is not None
+        try:
+            await execution.relay.pass_on()
+        except Superseded:
+            execution.stop(Stop.DROP)
 
     async def _report(self, execution: Execution, with_preview: bool) -> None:
         session, key = execution.prompt.session, execution.key

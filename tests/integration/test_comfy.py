@@ -14,7 +14,7 @@ from orchestrator.comfy import client as client_module
 from orchestrator.comfy.answers import FileOutput, Queue
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.comfy.protocol import Event, Executing, ExecutionStart, FeatureFlags, Preview, ProgressState, Unknown
-from orchestrator.comfy.stream import Connected, Disconnected, Stream
+from orchestrator.comfy.stream import Connected, Disconnected, Heard, Stream
 from orchestrator.errors import NotFound, Permanent, Retryable, WorkerFault
 from tests.fixtures.comfyui import StartSim
 from tests.fixtures.driving import Wire, eventually, new_id, node, picture, sampled
@@ -272,7 +272,8 @@ async def test_events_of_what_was_posted_with_its_client_id(sim_comfyui: StartSi
     run_id = new_id()
     heard: list[Event] = []
     async with ComfyClient(sim.url) as client, aclosing(aiter(Stream(sim.url))) as events:
-        async for event in events:
+        async for message in events:
+            event = message.event if isinstance(message, Heard) else message
             if isinstance(event, Connected):
                 await client.prompt(sampled(8), run_id, event.client_id)
             elif isinstance(event, Event):
@@ -290,7 +291,8 @@ async def test_previews_name_their_run_and_node(sim_comfyui: StartSim) -> None:
     sim = await sim_comfyui()
     run_id = new_id()
     async with aclosing(aiter(Stream(sim.url))) as events, ClientSession() as http:
-        async for event in events:
+        async for message in events:
+            event = message.event if isinstance(message, Heard) else message
             if isinstance(event, Connected):
                 extra = {"preview_method": "latent2rgb"}
                 body = {"prompt": sampled(8), "prompt_id": run_id, "client_id": event.client_id, "extra_data": extra}
@@ -309,7 +311,7 @@ async def test_a_cut_connection_is_made_again_under_another_id(sim_comfyui: Star
         async for event in events:
             if isinstance(event, Connected | Disconnected):
                 said.append(event)
-            if isinstance(event, FeatureFlags):
+            if isinstance(event, Heard) and isinstance(event.event, FeatureFlags):
                 if len(said) == 3:
                     break
                 wire.cut()

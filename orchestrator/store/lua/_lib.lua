@@ -32,10 +32,16 @@ local function mail(worker, kind, run)
   redis.call('PEXPIRE', key, MAIL_TTL)
 end
 
+-- Lists a job among those of an owner, and among those of them that have not ended.
+local function own(owner, job, created)
+  redis.call('ZADD', P .. 'jobs:' .. owner, created, job)
+  redis.call('ZADD', P .. 'active:' .. owner, created, job)
+end
+
 -- The job's next status, or nil if the table has none.
 local function job_move(job, event, now)
   local key = P .. 'job:' .. job
-  local at = redis.call('HMGET', key, 'status', 'created')
+  local at = redis.call('HMGET', key, 'status', 'created', 'client', 'peer')
   local to = JOB[tostring(at[1]) .. ' ' .. event]
   if not to or to == at[1] then return to end
   redis.call('HSET', key, 'status', to)
@@ -48,8 +54,11 @@ local function job_move(job, event, now)
     redis.call('ZREM', P .. 'deadlines', job)
     redis.call('ZREM', P .. 'unjudged', job)
     redis.call('ZREM', P .. 'reviews', job)
+    if at[3] then redis.call('ZREM', P .. 'active:client:' .. at[3], job) end
+    if at[4] then redis.call('ZREM', P .. 'active:peer:' .. at[4], job) end
   end
   tell(job, 'status', '{"status":"' .. to .. '"}')
+  if at[3] then tell(job .. ':comfy', 'status', '{"status":"' .. to .. '"}') end
   return to
 end
 
