@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.cli import demo, doctor, jobs, pins, run, serve, workers, workflows
+from orchestrator.cli import demo, doctor, jobs, pins, run, serve, simulate, workers, workflows
 from orchestrator.cli.bench import command as bench
 from orchestrator.cli.errors import OneLineErrors
 
@@ -36,6 +36,7 @@ app.add_typer(workflows.app, name="workflows", rich_help_panel=SETUP)
 app.add_typer(workers.app, name="workers", rich_help_panel=SETUP)
 app.command(rich_help_panel=SETUP)(doctor.doctor)
 app.command(rich_help_panel=SETUP)(bench.bench)
+app.command(rich_help_panel=SETUP)(simulate.simulate)
 
 app.command(rich_help_panel=PINS)(pins.lock)
 app.command(rich_help_panel=PINS)(pins.provision)
