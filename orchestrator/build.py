@@ -29,6 +29,7 @@ from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.dispatcher import Dispatcher
 from orchestrator.controller.events import EventHub
 from orchestrator.controller.intake import Intake
+from orchestrator.controller.judge import Judge
 from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
 from orchestrator.controller.reaper import Reaper
@@ -158,9 +159,11 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     services = Services(store, registry, Intake(store, registry, catalogs), events, storage)
     leadership = Leadership(store, _process_name(), settings.leases)
     dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY))
+    judge = Judge(store, leadership)
     reaper = Reaper(store, storage, leadership, settings.leases, settings.retention)
     app = create_app(services, settings.limits, settings.retention)
-    async with serving(app, listener), _running(events.run(), leadership.run(), dispatcher.run(), reaper.run()):
+    parts = (events, leadership, dispatcher, judge, reaper)
+    async with serving(app, listener), _running(*(part.run() for part in parts)):
         yield _base_url(listener)
 
 

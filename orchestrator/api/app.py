@@ -15,6 +15,7 @@ from orchestrator.api.docs import add_docs
 from orchestrator.api.errors import refuse_in_json, stamp
 from orchestrator.api.fleet.assets import AssetRoutes
 from orchestrator.api.fleet.jobs import JobRoutes
+from orchestrator.api.fleet.reviews import ReviewRoutes
 from orchestrator.api.fleet.workers import WorkerRoutes
 from orchestrator.api.fleet.workflows import WorkflowRoutes
 from orchestrator.api.operations import OperationRoutes
@@ -49,6 +50,7 @@ def routes(
     uploads = Uploads(services.store, services.storage, limits.max_upload_bytes)
     return (
         *JobRoutes(services).table(),
+        *ReviewRoutes(services).table(),
         *WorkflowRoutes(services).table(),
         *AssetRoutes(services, uploads).table(),
         *WorkerRoutes(services).table(),

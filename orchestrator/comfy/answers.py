@@ -58,6 +58,7 @@ class HistoryEntry:
     outputs: tuple[FileOutput | TextOutput, ...] = ()
     cached: frozenset[str] = frozenset()
     targets: tuple[str, ...] = ()  # the output nodes that it ran for
+    reports: Mapping[str, tuple[Mapping[str, Any], ...]] = field(default_factory=dict[str, Any])  # of quality, by node
     started_at: float | None = None
     ended_at: float | None = None
     document: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, compare=False)  # but for the prompt
@@ -178,6 +179,7 @@ def _entry(entry: Mapping[str, Any]) -> HistoryEntry:
         outputs=tuple(_outputs(_dict(entry.get("outputs")))),
         cached=frozenset(str(node) for node in _list(messages.get("execution_cached", {}).get("nodes"))),
         targets=tuple(str(node) for node in _list(prompt[4])) if len(prompt) > 4 else (),
+        reports=dict(_reports(_dict(entry.get("outputs")))),
         started_at=_seconds(messages.get("execution_start")),
         ended_at=_seconds(messages.get("execution_success") or error or messages.get("execution_interrupted")),
         document={name: part for name, part in entry.items() if name != "prompt"},
@@ -215,6 +217,13 @@ def _outputs(by_node: Mapping[str, Any]) -> Iterator[FileOutput | TextOutput]:
                     seen.add(place)
                 if output is not None:
                     yield output
+
+
+def _reports(by_node: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Mapping[str, Any], ...]]]:
+    """What FleetReport of the node pack says."""
+    for node_id, kinds in by_node.items():
+        if found := _list(_dict(kinds).get("fleet_report")):
+            yield node_id, tuple(_dict(report) for report in found)
 
 
 def _output(node_id: str, kind: str, item: object) -> FileOutput | TextOutput | None:

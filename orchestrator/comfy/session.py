@@ -162,7 +162,7 @@ class Session:
                 JobError("execution_failed", "ComfyUI ended the prompt without saying why: look into its console")
             )
         outputs = tuple(o for o in entry.outputs if not self._wanted or o.node_id in self._wanted)
-        having = {output.node_id for output in outputs}
+        having = {output.node_id for output in outputs} | entry.reports.keys()
         missing = [node for node in self._wanted or entry.targets if node not in having]
         if entry.cached.intersection(missing):
             return Rerun(_no_outputs(missing))

@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.documents import moved
+from orchestrator.controller.gating import first_candidates, gated
 from orchestrator.controller.registry import Compiled, Registry
 from orchestrator.controller.requests import GraphJob, JobOptions, WorkflowJob
 from orchestrator.domain.asset import Asset
@@ -102,15 +103,18 @@ class Intake:
         with _told_from(pointer("params")):
             params = compiled.schema.complete(body.params, _draws(compiled.seeds))
             graph = patch(workflow.graph, workflow.bind, params)
-        with _told_of_params(f"{workflow.name} version {workflow.version}", workflow.bind):
-            catalog = await self._check(graph, workflow.pool, workflow.outputs)
-            assets = await self._assets(graph)
-        _check_kinds(workflow.bind, params, assets)
+        judged = gated(workflow, body, graph, compiled.schema)
+        if judged is not None:
+            graph = judged.graph
         spec = _spec(
             body, pool=workflow.pool, priority=body.priority or workflow.priority, timeout_s=workflow.timeout_s,
             retries=workflow.retries, outputs=workflow.outputs, workflow=workflow.name, version=workflow.version,
-            params=params,
+            params=params, gate=judged and judged.gate,
         )  # fmt: skip
+        with _told_of_params(f"{workflow.name} version {workflow.version}", workflow.bind):
+            catalog = await self._check(graph, workflow.pool, spec.targets)
+            assets = await self._assets(graph)
+        _check_kinds(workflow.bind, params, assets)
         profile = f"{workflow.name}@{workflow.version}"
         return await self._commit(spec, graph, catalog, profile, idempotency, if_active=body.version is None)
 
@@ -152,10 +156,11 @@ class Intake:
         run_id = _new_id()
         entry = QueueEntry(
             run_id, spec.id, 1, spec.pool, spec.priority.value, spec.created_at, profile,
-            needs(graph, catalog, spec.outputs),
+            needs(graph, catalog, spec.targets),
         )  # fmt: skip
-        submitted = await self._store.submit(Submission(spec, graph, entry, idempotency, if_active=if_active))
-        if submitted.created_at is None:
+        more = first_candidates(spec.gate, secrets.randbelow)
+        submitted = await self._store.submit(Submission(spec, graph, entry, idempotency, more, if_active=if_active))
+        if submitted.created_at is None or spec.gate is not None:
             return Accepted(await self._store.job(submitted.job_id), submitted.created)
         run = Run(run_id, spec.id, 0, 1, RunState.QUEUED, Timings(submitted.created_at))
         return Accepted(Job(spec.dated(submitted.created_at), JobStatus.QUEUED, (run,)), created=True)

@@ -14,6 +14,7 @@ import orjson
 from blake3 import blake3
 
 from orchestrator.controller.documents import Document, read_json, read_yaml
+from orchestrator.controller.gating import workflow_gate
 from orchestrator.controller.requests import Registration, conform, suggest
 from orchestrator.domain.workflow import Binding, Workflow
 from orchestrator.errors import InvalidRequest
@@ -67,10 +68,12 @@ def check(bundle: Bundle, catalog: Catalog | None = None) -> Workflow:
         bind = resolve(graph, spec.bind)
     _check_bind(bundle, schema, bind)
     _check_defaults(bundle, schema, bind, graph)
+    with bundle.source.telling(pointer("quality")):
+        quality = workflow_gate(spec.quality, graph, bind, schema) if spec.quality else None
     workflow = Workflow(
         name=spec.name, version=0, digest="", graph=graph, params=bundle.params.value, bind=bind,
         description=spec.description, outputs=spec.outputs, pool=spec.pool, timeout_s=float(spec.timeout_s),
-        retries=spec.retries, priority=spec.priority,
+        retries=spec.retries, priority=spec.priority, quality=quality,
     )  # fmt: skip
     return replace(workflow, digest=_digest(workflow))
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from orchestrator.domain.job import Priority
+from orchestrator.domain.quality import Enough, Otherwise, Unscored
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.shape import pointer
 from orchestrator.graph.values import nearest
@@ -32,6 +33,7 @@ class Request(BaseModel):
 Name = Annotated[str, Field(pattern=NAME, description="Lower-case letters, digits, '.', '_' and '-'; at most 64.")]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=7 * 86400, allow_inf_nan=False)]
 Retries = Annotated[int, Field(strict=True, ge=0, le=20)]
+Candidates = Annotated[int, Field(strict=True, ge=1, le=10_000)]
 Version = Annotated[int, Field(strict=True, ge=1, le=2**31)]
 
 
@@ -75,6 +77,10 @@ class WorkflowJob(JobOptions):
 
     params: dict[str, Any] = Field(default_factory=dict)
     """Validated by the workflow's schema; see GET /v1/workflows/{name}/schema."""
+    candidates: Candidates | None = None
+    """How many runs to choose from, where the workflow has a gate; within its max_candidates."""
+    deliver: Candidates | None = None
+    """How many of them to deliver."""
     version: Version | None = None
     """A version other than the active one."""
 
@@ -91,6 +97,57 @@ class GraphJob(JobOptions):
     """How many runs may be lost before the job fails."""
     outputs: tuple[str, ...] = Field(default=(), max_length=100)
     """Ids of the nodes whose files are wanted; every output node when omitted."""
+
+
+class ScoreRule(Request):
+    """What is asked of one dimension. Other keys are inputs of its scorer: values, or $NAME for a param of the job."""
+
+    model_config = ConfigDict(extra="allow")
+
+    min: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The least value, 0 to 1, of a good candidate; without one the dimension only ranks."""
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    """Of this dimension in the mean that the candidates are ranked by."""
+
+
+class OnMiss(Request):
+    """What to do when too few candidates are good."""
+
+    reruns: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
+    """How many more candidates may be tried, at most."""
+    reseed: str | None = None
+    """The param that every candidate gets a fresh integer for; the workflow's seed when omitted."""
+    set: dict[str, Any] = Field(default_factory=dict)
+    """Other params of those candidates, e.g. {cfg: 6.0}."""
+
+
+class ReviewRule(Request):
+    """How long a person has, and what happens when nobody decides."""
+
+    timeout_s: Seconds = 86400.0
+    otherwise: Otherwise = Otherwise.FAIL
+
+
+class Quality(Request):
+    """The gate: what a candidate has to score, how many are made, and how many are delivered."""
+
+    scores: dict[str, ScoreRule] = Field(min_length=1)
+    images: tuple[str, ...] = Field(min_length=1, max_length=20)
+    """Ids of the output nodes that are judged."""
+    candidates: Candidates = 1
+    """Runs per job."""
+    deliver: Candidates = 1
+    """How many of them are delivered: the best."""
+    max_candidates: Candidates | None = None
+    """What a job may ask for at most; `candidates` when omitted."""
+    enough: Enough = Enough.ALL
+    """`first`: deliver as soon as enough are good, and cancel the rest."""
+    unscored: Unscored = Unscored.MISS
+    """What a score that could not be computed counts as."""
+    on_miss: OnMiss = OnMiss()
+    otherwise: Otherwise = Otherwise.FAIL
+    """When the reruns are spent: fail, flag (deliver, marked) or review (a person decides)."""
+    review: ReviewRule = ReviewRule()
 
 
 class Registration(Request):
@@ -112,6 +169,21 @@ class Registration(Request):
     retries: Retries = 2
     """How many runs may be lost before a job fails."""
     priority: Priority = Priority.NORMAL
+    quality: Quality | None = None
+    """The gate; without one, what a run makes is delivered as it is."""
+
+
+class Rejection(Request):
+    """Why a person fails a job."""
+
+    comment: str = Field(default="", max_length=2000)
+
+
+class Decision(Rejection):
+    """Which candidates of a job a person lets pass."""
+
+    slots: tuple[int, ...] | None = Field(default=None, min_length=1, max_length=10_000)
+    """Those that are delivered; what the gate had chosen when omitted."""
 
 
 class Activation(Request):

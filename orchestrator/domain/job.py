@@ -93,6 +93,11 @@ class JobSpec:
         deadline_at = None if self.deadline_at is None else self.deadline_at + created_at - self.created_at
         return replace(self, created_at=created_at, deadline_at=deadline_at)
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Node ids that are executed for; empty: every output node."""
+        return (*self.outputs, self.gate.report) if self.outputs and self.gate else self.outputs
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

@@ -59,6 +59,16 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowGate:
+    """The gate as a workflow's version has it."""
+
+    policy: Policy
+    most: int  # candidates that a job may ask for
+    reseed: str | None = None  # the param that differs from candidate to candidate
+    on_rerun: Mapping[str, Any] = field(default_factory=dict[str, Any])  # params of the candidates that come later
+
+
+@dataclass(frozen=True, slots=True)
 class Redraw:
     """How candidates differ: the inputs that take a fresh integer within `low` and `high`, and what reruns change."""
 
@@ -78,9 +88,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The policy of one job, and how its candidates come to differ; None where there is only ever one."""
+    """The policy of one job, the node that reports its scores, and how its candidates come to differ: None where there
+    is only ever one."""
 
     policy: Policy
+    report: str
     redraw: Redraw | None = None
 
 

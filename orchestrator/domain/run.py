@@ -85,6 +85,7 @@ class Run:
     cost: float | None = None  # dollars, where the worker's rate is known
     outputs: tuple[Output, ...] = ()  # of a candidate: they are the job's once it is chosen
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # of a candidate, by dimension
+    scoring_s: float = 0.0  # the share of execution that went into them
 
 
 @dataclass(frozen=True, slots=True)

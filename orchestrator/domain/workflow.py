@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.domain.job import Priority
+from orchestrator.domain.quality import WorkflowGate
 
 
 class ParamKind(StrEnum):
@@ -46,4 +47,5 @@ class Workflow:
     timeout_s: float = 600.0
     retries: int = 2
     priority: Priority = Priority.NORMAL
+    quality: WorkflowGate | None = None  # None: whatever a run makes is delivered
     created_at: float = 0.0

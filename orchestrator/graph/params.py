@@ -85,9 +85,19 @@ class Schema:
         for name, binding in bind.items():
             said = self.properties.get(name)
             is_seed = any(input_name in SEED_INPUTS for _, input_name in binding.inputs)
-            if is_seed and name not in required and is_object(said) and (span := _span(said)):
+            if is_seed and name not in required and is_object(said) and "default" not in said and (span := _span(said)):
                 drawn[name] = span
         return drawn
+
+    def span(self, name: str) -> tuple[int, int] | None:
+        """The least and the greatest integer that can be drawn for a param; None where it does not take them all."""
+        said = self.properties.get(name)
+        return _span(said) if is_object(said) else None
+
+    def objection(self, name: str, value: object) -> str | None:
+        """Why a param may not have that value, in words; None if it may."""
+        errors = self._errors(self._validator.evolve(schema=self.properties[name]), value, name)
+        return errors[0]["message"] if errors else None
 
     def check_bind(self, bind: Mapping[str, Binding]) -> None:
         """Raises InvalidRequest("invalid_binding") when schema and bindings do not name the same params.
@@ -236,7 +246,7 @@ def _with_inner(value: Any, inner: Sequence[_Default]) -> Any:
 
 def _span(said: Mapping[str, Any]) -> tuple[int, int] | None:
     """The integers that a property takes, as far as they can be drawn evenly."""
-    if said.get("type") != "integer" or not {"default", "enum", "const", "multipleOf"}.isdisjoint(said):
+    if said.get("type") != "integer" or not {"enum", "const", "multipleOf"}.isdisjoint(said):
         return None
     low = max(0, said.get("minimum", 0), said.get("exclusiveMinimum", -1) + 1)
     high = min(MAX_SEED, said.get("maximum", MAX_SEED), said.get("exclusiveMaximum", MAX_SEED + 1) - 1)

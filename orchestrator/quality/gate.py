@@ -74,9 +74,7 @@ def judge(policy: Policy, candidates: Sequence[Candidate]) -> Verdict:
         return Accept(_slots(good, policy), told)
     if pending:
         return Wait()
-    short = (
-        f"{len(good)} of {len(candidates)} candidates are good, {policy.deliver} are to be delivered{_worst(ranked)}"
-    )
+    short = f"{len(good)} of {len(candidates)} candidates are good, and {policy.deliver} wanted{_worst(ranked)}"
     left = policy.candidates + policy.reruns - len(candidates)
     if left > 0:
         return Rerun(min(left, policy.deliver - len(good)), short)

@@ -37,8 +37,9 @@ class RedisJudging:
         return outcome == b"ok"
 
     async def reviews(self) -> Sequence[PendingReview]:
-        (rows,) = await self._db.fetch(("ZRANGE", self._keys.single("reviews"), 0, -1, "WITHSCORES"))
-        return [PendingReview(job_id, due_ms / 1000) for job_id, due_ms in codec.scored(rows)]
+        rows, now = await self._db.fetch(("ZRANGE", self._keys.single("reviews"), 0, -1, "WITHSCORES"), ("TIME",))
+        now_s = int(now[0]) + int(now[1]) / 1e6
+        return [PendingReview(job_id, due_ms / 1000 - now_s) for job_id, due_ms in codec.scored(rows)]
 
     def _told(self, conclusion: Conclusion | None) -> list[Any]:
         match conclusion:

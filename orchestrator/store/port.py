@@ -209,6 +209,7 @@ class Result:
     cost: float | None
     residency: Residency
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # by dimension, where the job has a gate
+    scoring_s: float = 0.0  # of execute_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +403,7 @@ Conclusion = Deliver | MoreCandidates | AskPerson | FailJob
 @dataclass(frozen=True, slots=True)
 class PendingReview:
     job_id: str
-    due_at: float
+    due_in_s: float  # less than nothing: it is overdue
 
 
 class JudgeStore(Protocol):

@@ -108,7 +108,7 @@ class RedisRuns:
         await self._run(
             "commit", key, codec.dump(result.outputs), int(result.execute_s * 1000), result.load_s,
             "" if result.cost is None else result.cost, codec.dump(residency), codec.dump(data),
-            codec.dump(result.scores),
+            codec.dump(result.scores), result.scoring_s,
             *(codec.dump(watched(index, output)) for index, output in enumerate(result.outputs)),
         )  # fmt: skip
 

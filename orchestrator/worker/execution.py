@@ -18,6 +18,7 @@ from orchestrator.domain.run import TERMINAL, RunState
 from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded, WorkerFault
 from orchestrator.graph.needs import needs
 from orchestrator.graph.stage import break_cache
+from orchestrator.quality.report import read_scores, scoring_s
 from orchestrator.store.port import Graph, Order, Result, RunKey
 from orchestrator.worker.backoff import insist
 from orchestrator.worker.cancellation import CancelScope, Stop, Stopped
@@ -168,7 +169,7 @@ class Execution:
                 outputs = await self._context.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
         except NotFound as error:
             return missing_file(error.message)
-        return Done(self._result(entry, outputs))
+        return Done(self._result(order, entry, outputs))
 
     async def _submit(self, order: Order, graph: Graph, alone: bool) -> None:
         """Has the run queued on ComfyUI."""
@@ -188,7 +189,7 @@ class Execution:
             if alone:
                 async with self.scope.held():
                     await self._context.empty()
-            await self.prompt.post(graph, order.spec.outputs, order.extra_data)
+            await self.prompt.post(graph, order.spec.targets, order.extra_data)
         finally:
             self._context.posting.release()
 
@@ -203,9 +204,9 @@ class Execution:
         self.announced = True
 
     def _needs(self, order: Order) -> Needs:
-        return needs(order.graph, self._context.catalog, order.spec.outputs)
+        return needs(order.graph, self._context.catalog, order.spec.targets)
 
-    def _result(self, entry: HistoryEntry, outputs: tuple[Output, ...]) -> Result:
+    def _result(self, order: Order, entry: HistoryEntry, outputs: tuple[Output, ...]) -> Result:
         if entry.started_at is not None and entry.ended_at is not None:
             execute_s = max(0.0, entry.ended_at - entry.started_at)
         else:
@@ -213,7 +214,11 @@ class Execution:
         rate = self._context.info.rate
         cost = None if rate is None else rate * execute_s / 3600
         load_s = min(self._load_s or 0.0, execute_s)
-        return Result(outputs, execute_s, load_s, cost, self._context.residency.report())
+        reports = entry.reports.get(order.spec.gate.report, ()) if order.spec.gate else ()
+        residency = self._context.residency.report()
+        return Result(
+            outputs, execute_s, load_s, cost, residency, read_scores(reports), min(scoring_s(reports), execute_s)
+        )
 
     def _judge(self, verdict: Verdict) -> Outcome:
         match verdict:

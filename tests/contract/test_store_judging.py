@@ -17,7 +17,7 @@ from orchestrator.store.port import AskPerson, Assignment, Deliver, FailJob, Mor
 from orchestrator.store.redis import RedisStore
 from tests.fixtures.stored import ERROR, output, ready, result, submission
 
-GATE = Gate(Policy({"sharpness": Rule(0.5)}, ("9",), candidates=3))
+GATE = Gate(Policy({"sharpness": Rule(0.5)}, ("9",), candidates=3), "report")
 NOTHING_YET = Judgement(JudgementState.WAITING)
 DONE = Judgement(JudgementState.ACCEPTED, "the best", (1,))
 

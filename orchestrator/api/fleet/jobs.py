@@ -14,12 +14,14 @@ from orchestrator.api import sse
 from orchestrator.api.errors import answer
 from orchestrator.api.files import FILE_ANSWERS, RANGE_HEADER, StoredFile, send
 from orchestrator.api.fleet.views.explanation import ExplanationView, explanation_view
-from orchestrator.api.fleet.views.jobs import JobsView, JobView, job_view, told_output
+from orchestrator.api.fleet.views.jobs import JobsView, JobView, job_view
+from orchestrator.api.fleet.views.outputs import told_output
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.controller.events import order
 from orchestrator.controller.intake import Accepted
 from orchestrator.controller.requests import GraphJob, Labels, Request, WorkflowJob
+from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Job, JobStatus
 from orchestrator.errors import NotFound
@@ -114,6 +116,11 @@ class JobRoutes:
                 refusals=("job_not_found", "output_not_found", "range_not_satisfiable"),
             ),
             Route(
+                method="GET", path="/v1/jobs/{id}/candidates/{slot}/outputs/{n}", handler=self.candidate_output,
+                summary="Fetch an output of a candidate, delivered or not", headers=RANGE_HEADER, answers=FILE_ANSWERS,
+                refusals=("job_not_found", "output_not_found", "range_not_satisfiable"),
+            ),
+            Route(
                 method="GET", path="/v1/jobs/{id}/explain", handler=self.explain, refusals=("job_not_found",),
                 summary="Why a job is where it is", answers={200: Answer("The explanation.", ExplanationView)},
             ),
@@ -152,12 +159,18 @@ class JobRoutes:
 
     async def output(self, request: web.Request) -> web.StreamResponse:
         job = await self._job(request)
+        return await self._send(request, job.outputs, f"job {job.spec.id} is {job.status}")
+
+    async def candidate_output(self, request: web.Request) -> web.StreamResponse:
+        job, slot = await self._job(request), request.match_info["slot"]
+        outputs = next((run.outputs for run in reversed(job.runs) if str(run.slot) == slot), ())
+        return await self._send(request, outputs, f"candidate {slot} of job {job.spec.id} is not there, or not done,")
+
+    async def _send(self, request: web.Request, outputs: Sequence[Output], what: str) -> web.StreamResponse:
         number = request.match_info["n"]
-        if not number.isdecimal() or int(number[:9]) >= len(job.outputs):
-            raise NotFound(
-                "output_not_found", f"job {job.spec.id} is {job.status} and has {len(job.outputs)} outputs, from 0 on"
-            )
-        output = job.outputs[int(number)]
+        if not number.isdecimal() or int(number[:9]) >= len(outputs):
+            raise NotFound("output_not_found", f"{what} and has {len(outputs)} outputs, from 0 on")
+        output = outputs[int(number)]
         file = StoredFile(output.path, output.size_bytes, output.content_type, output.name, output.hash)
         return await send(request, self._storage, file)
 

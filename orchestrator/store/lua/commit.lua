@@ -1,6 +1,7 @@
 -- The one way a result becomes visible: at once, or, where the job has a gate, once that says so (see conclude.lua).
--- ARGV from 11 on: each output as JSON, for the watchers.
-local run, attempt, worker, outputs, execute_ms, load_s, cost, residency, data, scores = unpack(ARGV, 1, 10)
+-- ARGV from 12 on: each output as JSON, for the watchers.
+local run, attempt, worker, outputs, execute_ms, load_s, cost, residency, data, scores, scoring_s =
+  unpack(ARGV, 1, 11)
 local it, state = held(run, attempt, worker)
 if not it then return { 'superseded', state } end
 if state == 'succeeded' then return { 'ok' } end -- told twice: the first answer was lost
@@ -16,11 +17,12 @@ redis.call('HSET', P .. 'worker:' .. worker, 'residency', residency)
 redis.call('HSETNX', P .. 'job:' .. it.job, 'started', ms(started))
 run_end(run, 'commit', now, '', data)
 if redis.call('HEXISTS', P .. 'job:' .. it.job, 'slots') == 1 then
-  redis.call('HSET', key, 'outputs', outputs, 'scores', scores)
+  redis.call('HSET', key, 'outputs', outputs, 'scores', scores, 'scoring_s', scoring_s)
+  job_move(it.job, 'start', now) -- a short run may end before its start was told
   candidate_ended(it.job, now)
   return { 'ok' }
 end
 redis.call('HSET', P .. 'job:' .. it.job, 'outputs', outputs)
-for i = 11, #ARGV do tell(it.job, 'output', ARGV[i]) end
+for i = 12, #ARGV do tell(it.job, 'output', ARGV[i]) end
 job_move(it.job, 'succeed', now)
 return { 'ok' }

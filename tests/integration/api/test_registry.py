@@ -128,7 +128,7 @@ async def test_the_workflows_that_come_with_the_project_are_good(api: Api) -> No
     [
         ({"name": "No Spaces"}, 400, "invalid_request", "/name"),
         ({"grpah": {}}, 400, "invalid_request", "/grpah"),
-        ({"quality": {}}, 400, "invalid_request", "/quality"),
+        ({"quality": {}}, 400, "invalid_request", "/quality/scores"),
         ({"graph": {"nodes": [], "links": []}}, 422, "workflow_format_ui", "/graph"),
         ({"graph": {}}, 422, "invalid_workflow", "/graph"),
         ({"bind": {"width": "1.width", "prefix": "7.x"}}, 422, "invalid_binding", "/bind/prefix"),

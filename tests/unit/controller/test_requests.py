@@ -38,7 +38,8 @@ def test_a_whole_body_is_taken() -> None:
         (WorkflowJob, {"version": 0}, "invalid_request", "/version"),
         (WorkflowJob, {"version": 1.5}, "invalid_request", "/version"),
         (WorkflowJob, {"webhook_url": "http://x"}, "invalid_request", "/webhook_url"),
-        (WorkflowJob, {"candidates": 2}, "invalid_request", "/candidates"),
+        (WorkflowJob, {"candidates": 0}, "invalid_request", "/candidates"),
+        (GraphJob, {"workflow": {}, "candidates": 2}, "invalid_request", "/candidates"),
         (WorkflowJob, {"metadata": []}, "metadata_invalid", "/metadata"),
         (WorkflowJob, {"metadata": {f"k{n}": "v" for n in range(17)}}, "metadata_invalid", "/metadata"),
         (WorkflowJob, {"metadata": {"": "v"}}, "metadata_invalid", "/metadata/"),
@@ -55,7 +56,7 @@ def test_a_whole_body_is_taken() -> None:
         (GraphJob, {"workflow": {}, "outputs": "9"}, "invalid_request", "/outputs"),
         (GraphJob, {"workflow": {}, "outputs": [9]}, "invalid_request", "/outputs/0"),
         (Registration, {"name": "../x", "graph": {}, "params": {}}, "invalid_request", "/name"),
-        (Registration, {"name": "x", "graph": {}, "params": {}, "quality": {}}, "invalid_request", "/quality"),
+        (Registration, {"name": "x", "graph": {}, "params": {}, "quality": {}}, "invalid_request", "/quality/scores"),
     ],
 )
 def test_the_first_wrong_place_is_named(model: type[BaseModel], body: Any, code: str, pointer: str) -> None:
@@ -67,7 +68,7 @@ def test_the_first_wrong_place_is_named(model: type[BaseModel], body: Any, code:
 def test_an_unknown_key_names_the_nearest() -> None:
     with pytest.raises(InvalidRequest, match="did you mean 'priority'"):
         conform(WorkflowJob, {"prioritty": "high"})
-    with pytest.raises(InvalidRequest, match="known are priority, metadata, deadline_s, params, version"):
+    with pytest.raises(InvalidRequest, match="known are priority, metadata, deadline_s, params, candidates"):
         conform(WorkflowJob, {"xyz": 1})
 
 

@@ -129,7 +129,7 @@ def test_a_failure_tells_what_the_best_lacked() -> None:
     policy = Policy({"sharpness": Rule(0.5)}, ("9",), candidates=2)
     verdict = judge(policy, [scored(0, sharpness=0.2), scored(1, sharpness=0.4)])
     assert verdict == Fail(
-        "0 of 2 candidates are good, 1 are to be delivered; the best of the others: "
+        "0 of 2 candidates are good, and 1 wanted; the best of the others: "
         "sharpness is 0.40, and at least 0.50 is wanted"
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from typing_extensions import TypedDict
 
 from orchestrator.api.fleet.views.describe import described
+from orchestrator.api.fleet.views.outputs import OutputView, output_view, outputs_url
+from orchestrator.api.fleet.views.quality import QualityView, quality_view
 from orchestrator.api.fleet.views.times import between, iso, iso_or_null
-from orchestrator.domain.asset import MediaType, Output
 from orchestrator.domain.job import Job, JobError, JobStatus, Priority, Progress
 from orchestrator.domain.run import Run, RunState, Timings
 
@@ -42,6 +42,8 @@ class RunView(TypedDict):
     """One execution of the job's graph on one worker."""
 
     id: str
+    slot: int
+    """Which candidate of the job; 0 where there is only one."""
     attempt: int
     worker: str | None
     state: RunState
@@ -63,21 +65,6 @@ class ProgressView(TypedDict):
     node_class: str | None
     step: int | None
     steps: int | None
-
-
-@described
-class OutputView(TypedDict):
-    url: str
-    """Relative to the fleet."""
-    name: str
-    node: str
-    type: MediaType
-    content_type: str
-    size_bytes: int
-    hash: str
-    """blake3:HEX of the file."""
-    width: int | None
-    height: int | None
 
 
 @described
@@ -116,6 +103,8 @@ class JobView(TypedDict):
     outputs: list[OutputView]
     cost: float | None
     """Dollars, where the rates of its workers are known."""
+    quality: QualityView | None
+    """Where the workflow has a gate."""
     error: ErrorView | None
 
 
@@ -149,8 +138,9 @@ def job_view(job: Job, queue_position: int | None = None) -> JobView:
             "total": between(spec.created_at, job.completed_at),
         },
         "runs": [run_view(run) for run in job.runs],
-        "outputs": [output_view(spec.id, n, output) for n, output in enumerate(job.outputs)],
+        "outputs": [output_view(outputs_url(spec.id), n, output) for n, output in enumerate(job.outputs)],
         "cost": sum(costs) if costs else None,
+        "quality": quality_view(job),
         "error": _error_view(job.error) if job.error else None,
     }
 
@@ -158,6 +148,7 @@ def job_view(job: Job, queue_position: int | None = None) -> JobView:
 def run_view(run: Run) -> RunView:
     return {
         "id": run.id,
+        "slot": run.slot,
         "attempt": run.attempt,
         "worker": run.worker,
         "state": run.state,
@@ -166,26 +157,6 @@ def run_view(run: Run) -> RunView:
         "timings": _timings_view(run.timings, run.load_s),
         "cost": run.cost,
     }
-
-
-def output_view(job_id: str, n: int, output: Output) -> OutputView:
-    return {
-        "url": f"/v1/jobs/{job_id}/outputs/{n}",
-        "name": output.name,
-        "node": output.node_id,
-        "type": output.type,
-        "content_type": output.content_type,
-        "size_bytes": output.size_bytes,
-        "hash": output.hash,
-        "width": output.width,
-        "height": output.height,
-    }
-
-
-def told_output(job_id: str, told: Mapping[str, Any]) -> OutputView:
-    """From an output's event, which has its `index` among the job's and not where it lies in storage."""
-    fields = {**told, "type": MediaType(told["type"]), "path": ""}
-    return output_view(job_id, fields.pop("index"), Output(**fields))
 
 
 def _timings_view(times: Timings, load_s: float | None) -> TimingsView:
