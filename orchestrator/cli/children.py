@@ -29,7 +29,7 @@ class Child:
 
 
 @asynccontextmanager
-async def child(module: str, *args: str, log: Path | None = None) -> AsyncIterator[Child]:
+async def started(module: str, *args: str, log: Path | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
     """Runs `python -m MODULE ARGS...` until the body ends. Its stderr goes to the file `log`, else to ours."""
     with log.open("ab") if log else nullcontext() as stderr:
         process = await asyncio.create_subprocess_exec(
@@ -37,12 +37,19 @@ async def child(module: str, *args: str, log: Path | None = None) -> AsyncIterat
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=stderr, start_new_session=True,
         )  # fmt: skip
     try:
+        yield process
+    finally:
+        await _stop(process)
+
+
+@asynccontextmanager
+async def child(module: str, *args: str, log: Path | None = None) -> AsyncIterator[Child]:
+    """The same, of one that says when it is ready."""
+    async with started(module, *args, log=log) as process:
         url = await _ready(process, " ".join((module, *args)), log)
         reading = asyncio.create_task(_drain(process))  # so that what it prints later never blocks it
         yield Child(url, process.pid)
         reading.cancel()
-    finally:
-        await _stop(process)
 
 
 @asynccontextmanager

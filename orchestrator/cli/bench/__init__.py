@@ -5,5 +5,7 @@ figures    what a figure is, and percentiles. Pure
 fleet      a whole fleet in processes of its own: Redis, `up`, a ComfyUI; and what CPU each has used
 load       the load generator: a process that posts as fast as it can and costs little itself
 worker     the simulated ComfyUI of the bench: it keeps the times of its runs where nobody deletes them
-measures   one function a figure
+measures   how fast it is: one function a figure
+fan_out    how soon a thousand watchers hear of what happens
+recovery   how soon a run goes on elsewhere when something dies or hangs: figures of promises, and not of speed
 """

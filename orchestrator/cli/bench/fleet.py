@@ -6,11 +6,11 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import yaml
@@ -22,8 +22,11 @@ from orchestrator.cli.client import FleetClient
 from orchestrator.domain.job import JobStatus
 from orchestrator.errors import FleetError
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
+from orchestrator.simulator.comfyui import SimComfyUI, SimConfig
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
+
+T = TypeVar("T")
 
 TIMEOUT_S = 120.0
 POLL_S = 0.02
@@ -67,24 +70,67 @@ class Ground:
     @asynccontextmanager
     async def fleet(self, name: str, comfyuis: Sequence[str]) -> AsyncIterator[Fleet]:
         """A fleet of its own in that Redis, with these ComfyUIs attached."""
-        config = self.folder / f"{name}.yaml"
-        workers = [{"url": url, "id": f"comfyui-{n}"} for n, url in enumerate(comfyuis)]
-        redis = {"url": self.redis_url, "namespace": name}
-        data_dir = str(self.folder / name)
-        config.write_text(yaml.safe_dump({"data_dir": data_dir, "workflows": None, "redis": redis, "workers": workers}))
-        store = await RedisStore.connect(self.redis_url, name, LeaseSettings(), RetentionSettings(), LimitSettings())
-        command = ("orchestrator", "up", "--config", str(config), "--port", "0")
-        async with child(*command, log=self.folder / f"{name}.log") as up, FleetClient(up.url) as client:
+        async with self.up(name, attached(comfyuis), len(comfyuis)) as fleet:
+            yield fleet
+
+    @asynccontextmanager
+    async def up(
+        self, name: str, entries: Sequence[Mapping[str, Any]], workers: int, **settings: Any
+    ) -> AsyncIterator[Fleet]:
+        """The same, of any entries for fleet.yaml, which are so many workers."""
+        config = str(self.config(name, entries, **settings))
+        command = ("orchestrator", "up", "--config", config, "--port", "0")
+        async with (
+            self.store(name) as store,
+            child(*command, log=self.folder / f"{name}.log") as up,
+            FleetClient(up.url) as client,
+        ):
             for workflow in WORKFLOWS:
                 await client.post("/v1/workflows", workflow)
-
-            async def ready() -> bool:
-                states = [worker["state"] for worker in (await client.get("/v1/workers"))["workers"]]
-                return states.count("ready") == len(comfyuis)
-
-            await until(ready, "the workers to be ready")
+            await ready(client, workers)
             yield Fleet(client, store, up.pid, self.redis_pid)
+
+    @asynccontextmanager
+    async def store(self, name: str) -> AsyncIterator[RedisStore]:
+        """That fleet's, for asking it and not who is measured."""
+        store = await RedisStore.connect(self.redis_url, name, LeaseSettings(), RetentionSettings(), LimitSettings())
+        yield store
         await store.close()
+
+    def config(self, name: str, entries: Sequence[Mapping[str, Any]], role: str = "", **settings: Any) -> Path:
+        """A fleet.yaml; `role` tells those of one fleet apart."""
+        path = self.folder / f"{name}{role}.yaml"
+        redis = {"url": self.redis_url, "namespace": name}
+        data_dir = str(self.folder / name)
+        path.write_text(
+            yaml.safe_dump(
+                {"data_dir": data_dir, "workflows": None, "redis": redis, "workers": list(entries), **settings}
+            )
+        )
+        return path
+
+
+@asynccontextmanager
+async def simulated(count: int, config: SimConfig) -> AsyncIterator[list[str]]:
+    """The URLs of ComfyUIs in this process, for where they are not what is measured."""
+    async with AsyncExitStack() as stack:
+        running = [await stack.enter_async_context(await SimComfyUI(config).start()) for _ in range(count)]
+        yield [each.url for each in running]
+
+
+def attached(comfyuis: Sequence[str]) -> list[dict[str, Any]]:
+    """Entries for fleet.yaml."""
+    return [{"url": url, "id": f"comfyui-{n}"} for n, url in enumerate(comfyuis)]
+
+
+async def ready(client: FleetClient, count: int) -> None:
+    """Waits until so many workers are."""
+
+    async def reached() -> bool:
+        states = [worker["state"] for worker in (await client.get("/v1/workers"))["workers"]]
+        return states.count("ready") == count
+
+    await until(reached, "the workers to be ready")
 
 
 @asynccontextmanager
@@ -118,23 +164,31 @@ async def load(url: str, body: Mapping[str, Any], count: int, connections: int) 
     return result
 
 
-async def until(condition: Callable[[], Any], what: str) -> None:
-    """Polls the async condition; raises FleetError when it does not come true in time."""
+async def until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:
+    """Polls the async condition for its first truthy answer; raises FleetError when none comes in time."""
     try:
         async with asyncio.timeout(TIMEOUT_S):
             while True:
-                if await condition():
-                    return
+                if answer := await condition():
+                    return answer
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         raise FleetError("bench_failed", f"waited {TIMEOUT_S:.0f} s for {what}, in vain") from None
 
 
+def resident_bytes(pid: int) -> int:
+    """What the process has in memory, from /proc."""
+    return int(_proc(pid, "statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def process_cpu_s(pid: int) -> float:
     """User and system CPU seconds of the process and its threads, from /proc."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        raise FleetError("bench_failed", "the bench reads CPU times from /proc: run it on Linux") from None
-    fields = stat.rpartition(")")[2].split()
+    fields = _proc(pid, "stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _proc(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except FileNotFoundError:
+        raise FleetError("bench_failed", "the bench looks at processes in /proc: run it on Linux") from None

@@ -1,4 +1,4 @@
-"""One function a figure: each makes its own fleet, measures, and says how it did."""
+"""Speed, one function a figure: each makes its own fleet, measures, and says how it did."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from itertools import pairwise
@@ -26,11 +26,11 @@ from orchestrator.errors import FleetError
 
 CONNECTIONS = 32
 DECISION = Path(orchestrator.__file__).parent.parent / "tests" / "bench" / "decision.py"
-Measure = Callable[[Ground], Awaitable[Figure]]
+Measure = Callable[[Ground], AsyncIterator[Figure]]
 Span = tuple[int, int]  # when a run began and ended on ComfyUI, in Unix milliseconds
 
 
-async def submits(ground: Ground) -> Figure:
+async def submits(ground: Ground) -> AsyncIterator[Figure]:
     """The worker is drained: it tells what graphs are checked against, and takes nothing off the controller's time."""
     count, warm_up = 6000, 500
     body = {"params": {"prompt": "a lighthouse at dusk"}}
@@ -43,10 +43,10 @@ async def submits(ground: Ground) -> Figure:
         used = (fleet.cpu_s() - before) / count * 1000
     how = f"{count} jobs of 10 nodes through /v1, {CONNECTIONS} connections, appendfsync always, load from elsewhere"
     detail = f"{used:.2f} ms of CPU each, controller and Redis"
-    return Figure("durable submits", count / result["seconds"], "/s", 1500, "at least", how, detail)
+    yield Figure("durable submits", count / result["seconds"], "/s", 1500, "at least", how, detail)
 
 
-async def cpu_per_job(ground: Ground) -> Figure:
+async def cpu_per_job(ground: Ground) -> AsyncIterator[Figure]:
     count, warm_up = 800, 50
     async with simulated_comfyuis(2) as urls, ground.fleet("cpu", urls) as fleet:
         await _through(fleet, SMALL, warm_up, 0)
@@ -54,10 +54,10 @@ async def cpu_per_job(ground: Ground) -> Figure:
         await _through(fleet, SMALL, count, warm_up)
         used = fleet.cpu_s() - before
     how = f"{count} jobs with a PNG of 64x64, submit to succeeded, 2 simulated ComfyUIs in processes of their own"
-    return Figure("CPU per job", used / count * 1000, "ms", 3.0, "at most", how)
+    yield Figure("CPU per job", used / count * 1000, "ms", 3.0, "at most", how)
 
 
-async def saturation(ground: Ground) -> Figure:
+async def saturation(ground: Ground) -> AsyncIterator[Figure]:
     count, rounds, warm_up = 200, 5, 50
     path = ground.folder / "saturation.json"
     began: list[float] = []
@@ -74,12 +74,12 @@ async def saturation(ground: Ground) -> Figure:
     how = f"{rounds} rounds in turn of {count} jobs EmptyImage 512x512 -> SaveImage, medians; both ways one ComfyUI"
     rates = f"{statistics.median(through):.0f} jobs/s through the fleet, {statistics.median(straight):.0f} straight"
     busy = statistics.median(map(_busy, turns[1::2]))
-    return Figure(
+    yield Figure(
         "saturation", ratio, "of direct", 0.9, "at least", how, f"{rates}; ComfyUI executes {busy:.0%} of the time"
     )
 
 
-async def idle_gap(ground: Ground) -> Figure:
+async def idle_gap(ground: Ground) -> AsyncIterator[Figure]:
     count = 300
     spans = ground.folder / "idle_gap.json"
     async with _bench_worker(spans, 0.02) as comfyui, ground.fleet("idle-gap", [comfyui.url]) as fleet:
@@ -90,10 +90,10 @@ async def idle_gap(ground: Ground) -> Figure:
     length = statistics.median(ended - began for began, ended in ran)
     how = f"{count} runs of about {length:.0f} ms on one worker, by ComfyUI's own execution_start and execution_success"
     detail = f"p50 {percentile(gaps, 0.5):.0f} ms, max {max(gaps):.0f} ms"
-    return Figure("idle gap, p99", percentile(gaps, 0.99), "ms", 5.0, "at most", how, detail)
+    yield Figure("idle gap, p99", percentile(gaps, 0.99), "ms", 5.0, "at most", how, detail)
 
 
-async def submit_to_running(ground: Ground) -> Figure:
+async def submit_to_running(ground: Ground) -> AsyncIterator[Figure]:
     count, warm_up = 50, 5
     waits: list[float] = []
     async with simulated_comfyuis(1) as urls, ground.fleet("latency", urls) as fleet:
@@ -106,10 +106,10 @@ async def submit_to_running(ground: Ground) -> Figure:
             await asyncio.sleep(0.02)  # the fleet is idle again
     how = f"{count} jobs one after the other on an idle fleet, from before the POST to the job's started_at"
     detail = f"p99 {percentile(waits, 0.99):.1f} ms"
-    return Figure("submit to running, p50", percentile(waits, 0.5), "ms", 15.0, "at most", how, detail)
+    yield Figure("submit to running, p50", percentile(waits, 0.5), "ms", 15.0, "at most", how, detail)
 
 
-async def decision(ground: Ground) -> Figure:
+async def decision(ground: Ground) -> AsyncIterator[Figure]:
     """The script of the scheduling package's own bench, in a process of its own."""
     workers, queued = 1000, 1_000_000
     process = await asyncio.create_subprocess_exec(
@@ -122,13 +122,7 @@ async def decision(ground: Ground) -> Figure:
     found = orjson.loads(printed)
     how = f"{workers:,} workers, {queued:,} queued runs, 1,000 sets of models; CPU time of decide() for each placement"
     detail = f"p50 {found['p50_us']:.0f} us, {found['bytes_per_run']:.0f} bytes of index a queued run"
-    return Figure("decision, p99", found["p99_us"], "us", 50.0, "at most", how, detail)
-
-
-def available() -> Sequence[Measure]:
-    """The decision bench is not part of the package: it is there in a checkout of the repository."""
-    always = (submits, cpu_per_job, saturation, idle_gap, submit_to_running)
-    return (*always, decision) if DECISION.exists() else always
+    yield Figure("decision, p99", found["p99_us"], "us", 50.0, "at most", how, detail)
 
 
 async def _through(fleet: Fleet, graph: Mapping[str, Any], count: int, done: int) -> float:

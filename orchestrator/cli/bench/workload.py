@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+TINY: Mapping[str, Mapping[str, int]] = {"checkpoints": {CHECKPOINT: 1_000_000}}
+"""Models so small that an idle worker is always preferred to one that holds them."""
 
 
 def _node(class_type: str, **inputs: Any) -> dict[str, Any]:
@@ -46,6 +48,13 @@ STEADY: Mapping[str, Any] = {
     "6": _node("VAEDecode", samples=["5", 0], vae=["1", 2]),
     "7": _node("SaveImage", images=["6", 0], filename_prefix="bench"),
 }  # fmt: skip
+
+
+def long(steps: int, seed: int) -> Mapping[str, Any]:
+    """A raw graph that no ComfyUI answers out of its cache."""
+    sampler = STEADY["5"]
+    return {**STEADY, "5": {**sampler, "inputs": {**sampler["inputs"], "steps": steps, "seed": seed}}}
+
 
 _SEED = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 WORKFLOWS: tuple[Mapping[str, Any], ...] = (
