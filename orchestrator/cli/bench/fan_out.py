@@ -12,7 +12,7 @@ import orjson
 from orchestrator.cli.bench.figures import Figure, percentile
 from orchestrator.cli.bench.fleet import Ground, attached, process_cpu_s, ready, resident_bytes, simulated, until
 from orchestrator.cli.bench.watchers import LATE_S
-from orchestrator.cli.bench.workload import TINY, long
+from orchestrator.cli.bench.workload import long
 from orchestrator.cli.children import child, started
 from orchestrator.cli.client import FleetClient
 from orchestrator.domain.job import JobStatus
@@ -29,15 +29,17 @@ async def fan_out(ground: Ground) -> AsyncIterator[Figure]:
     """The controller is a process of its own, and so are the agent, and those who watch."""
     log = ground.folder / "fan-out.log"
     async with AsyncExitStack() as stack:
-        urls = await stack.enter_async_context(simulated(JOBS, SimConfig(step_seconds=STEP_S, models=TINY)))
-        config = str(ground.config("fan-out", attached(urls)))
+        urls = await stack.enter_async_context(simulated(JOBS, SimConfig(step_seconds=STEP_S)))
+        workers = [{**worker, "pool": worker["id"]} for worker in attached(urls)]  # so that each has a job
+        config = str(ground.config("fan-out", workers))
         command = ("orchestrator", "controller", "--config", config, "--port", "0")
         controller = await stack.enter_async_context(child(*command, log=log))
         await stack.enter_async_context(started("orchestrator", "agent", "--config", config, log=log))
         client = await stack.enter_async_context(FleetClient(controller.url))
         store = await stack.enter_async_context(ground.store("fan-out"))
         await ready(client, JOBS)
-        jobs = [(await client.post("/v1/jobs", {"workflow": long(STEPS, seed)}))["id"] for seed in range(JOBS)]
+        bodies = [{"workflow": long(STEPS, 0), "pool": worker["pool"]} for worker in workers]
+        jobs = [(await client.post("/v1/jobs", body))["id"] for body in bodies]
 
         async def executing() -> bool:
             return (await store.counts()).jobs.get(JobStatus.RUNNING) == JOBS
@@ -57,7 +59,7 @@ async def _watched(url: str, pid: int, jobs: Sequence[str], store: RedisStore) -
     assert process.stdout is not None
     connected = await process.stdout.readline()
     used = process_cpu_s(pid)
-    printed = await process.stdout.readline()
+    printed = await process.stdout.read()
     used = process_cpu_s(pid) - used
     memory = (resident_bytes(pid) - before) / (JOBS * EACH)
     if await process.wait() or not connected:
