@@ -12,7 +12,7 @@ from orchestrator.api.comfy_v2 import contract
 from orchestrator.api.comfy_v2.assets import ComfyAssetRoutes
 from orchestrator.api.comfy_v2.jobs import ComfyJobRoutes
 from orchestrator.api.docs import add_docs
-from orchestrator.api.errors import refuse_in_json, stamp
+from orchestrator.api.errors import meet_expectation, refuse_in_json, stamp
 from orchestrator.api.fleet.assets import AssetRoutes
 from orchestrator.api.fleet.jobs import JobRoutes
 from orchestrator.api.fleet.reviews import ReviewRoutes
@@ -36,9 +36,9 @@ def create_app(
     app.on_response_prepare.extend((stamp, contract.stamp))
     table = routes(services, limits, retention, metrics)
     for route in table:
-        app.router.add_route(route.method, route.path, serve(route))
-        if route.method == "GET" and not route.streams:
-            app.router.add_route("HEAD", route.path, serve(route))
+        methods = ("GET", "HEAD") if route.method == "GET" and not route.streams else (route.method,)
+        for method in methods:
+            app.router.add_route(method, route.path, serve(route), expect_handler=meet_expectation)
     add_docs(app, table)
     return app
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from orchestrator.errors import Busy, Conflict, FleetError, InvalidRequest, NotFound
 
@@ -52,6 +52,7 @@ STATUS: Mapping[str, int] = {
     "unsupported_encoding": 415,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,
+    "unknown_expectation": 417,
     "idempotency_key_reuse": 422,
     "invalid_binding": 422,
     "invalid_image": 422,
@@ -132,6 +133,19 @@ async def refuse_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         raise
     except Exception:  # noqa: BLE001 - the edge: the caller gets an answer, the log gets the story
         return _unexpected(request)
+
+
+async def meet_expectation(request: web.Request) -> web.StreamResponse | None:
+    """The Expect header: whoever waits for a word before sending the body is given it (RFC 9110, 10.1.1)."""
+    if request.version < HttpVersion11:
+        return None
+    expected = request.headers.get("Expect", "")
+    if expected.lower() != "100-continue":
+        message = f"nothing is known of Expect: {expected[:80]}; leave it out, or expect 100-continue"
+        return refusal(InvalidRequest("unknown_expectation", message))
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # this was no part of the answer
+    return None
 
 
 def _refuse_packed(request: web.Request) -> None:

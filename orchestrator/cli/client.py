@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -27,9 +28,13 @@ class Unreachable(FleetError):
 
 
 class FleetClient:
-    """`async with FleetClient(url) as fleet`. Paths are those of the API, e.g. "/v1/jobs"."""
+    """`async with FleetClient(url) as fleet`. Paths are those of the API, e.g. "/v1/jobs". Raises
+    InvalidRequest("bad_url")."""
 
     def __init__(self, url: str) -> None:
+        if not _is_http(url):
+            instead = f"http://{url}" if "://" not in url and _is_http(f"http://{url}") else "http://127.0.0.1:8200"
+            raise InvalidRequest("bad_url", f"{url} is not a URL of a fleet: type --url {instead}")
         self.url = url.rstrip("/")
         self._session: aiohttp.ClientSession | None = None
 
@@ -138,8 +143,6 @@ class _Answer:
     async def __aenter__(self) -> aiohttp.ClientResponse:
         try:
             return await self._request.__aenter__()
-        except aiohttp.InvalidURL as error:
-            raise InvalidRequest("bad_url", f"{self._url} is not a URL; say e.g. http://127.0.0.1:8200") from error
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
             raise Unreachable(
                 "unreachable", f"no fleet answers at {self._url}: start one with comfyfleet up, or name it with --url"
@@ -147,6 +150,14 @@ class _Answer:
 
     async def __aexit__(self, *failure: Any) -> None:
         await self._request.__aexit__(*failure)
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        return False
 
 
 async def _raise_for(response: aiohttp.ClientResponse) -> None:

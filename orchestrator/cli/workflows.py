@@ -22,6 +22,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.graph.catalog import Catalog
 from orchestrator.graph.draft import draft
 from orchestrator.graph.needs import needs
+from orchestrator.graph.params import SEED_INPUTS
 from orchestrator.graph.parse import parse
 
 app = typer.Typer(help="List, register, validate and draft workflows.", invoke_without_command=True)
@@ -166,7 +167,16 @@ def _checked(file: Path) -> tuple[Bundle, Workflow]:
 
 def _param_row(name: str, schema: Any, binding: dict[str, Any] | None, required: bool) -> tuple[str, ...]:
     kind = binding["kind"] if binding and binding["kind"] != "value" else str(schema.get("type", "any"))
-    default = "required" if required and "default" not in schema else repr(schema.get("default", ""))
     bounds = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
     allowed = ", ".join(map(str, schema["enum"])) if "enum" in schema else " ".join(bounds)
-    return name, kind, default, allowed, ", ".join(binding["inputs"]) if binding else ""
+    inputs = binding["inputs"] if binding else []
+    return name, kind, _default(schema, required, inputs), allowed, ", ".join(inputs)
+
+
+def _default(schema: Any, required: bool, inputs: list[str]) -> str:
+    """What a param is when nobody says."""
+    if "default" in schema:
+        return repr(schema["default"])
+    if required:
+        return "required"
+    return "drawn" if any(each.rpartition(".")[2] in SEED_INPUTS for each in inputs) else "-"

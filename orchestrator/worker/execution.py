@@ -83,8 +83,7 @@ class Execution:
         if self._found and order.run.state is RunState.RUNNING:
             self.scope.begin()
         try:
-            outcome = await self._outcome(order)
-            await self._settle(self.key, outcome)
+            outcome = await self._conclude(order, self.key)
         except Superseded:
             await self.prompt.halt()
             outcome = Dropped()
@@ -101,6 +100,21 @@ class Execution:
         ours = order.run.worker == self._context.info.id and order.run.state in (RunState.ASSIGNED, RunState.RUNNING)
         return order if ours else None
 
+    async def _conclude(self, order: Order, key: RunKey) -> Outcome:
+        """How it ended, which the store knows then. A surprise in one run must not end the others of its worker."""
+        try:
+            outcome = await self._outcome(order)
+            await self._settle(key, outcome)
+        except Superseded:
+            raise
+        except Exception as error:
+            log.exception("run %s failed in a way that was not foreseen", self.run_id)
+            await self.prompt.halt()
+            message = f"comfyfleet failed, not the job: {error!r}; please report this"
+            outcome = Lost(JobError("internal", message))
+            await self._settle(key, outcome)
+        return outcome
+
     async def _outcome(self, order: Order) -> Outcome:
         try:
             if order.run.state is RunState.RUNNING and not self._found:
@@ -114,12 +128,6 @@ class Execution:
             return await self._lost(lost(error, self._needs(order)))
         except Stopped:
             return await self._give_up(order.spec.timeout_s)
-        except Superseded:
-            raise
-        except Exception as error:  # a surprise in one run must not end the others of its worker
-            log.exception("run %s failed in a way that was not foreseen", self.run_id)
-            await self.prompt.halt()
-            return Lost(JobError("internal", f"comfyfleet failed, not the job: {error!r}; please report this"))
 
     async def _lost(self, verdict: Lost) -> Outcome:
         """A worker that has not what it was taken to have is looked at anew before anybody else may give it runs: this

@@ -132,7 +132,10 @@ def test_a_value_is_typed_by_the_schema_of_the_workflow(run) -> None:
         (("run",), "Missing argument"),
         (("jobs", "--statsu", "queued"), "No such option"),
         (("jbos",), "Did you mean 'jobs'"),
-        (("jobs", "--url", "nonsense"), "is not a URL"),
+        (("jobs", "--url", "nonsense"), "type --url http://nonsense"),
+        (("jobs", "--url", "ftp://x"), "type --url http://127.0.0.1:8200"),
+        (("jobs", "--url", "127.0.0.1:8200"), "type --url http://127.0.0.1:8200"),
+        (("jobs", "--url", "http://:80:80"), "type --url http://127.0.0.1:8200"),
     ],
 )
 def test_a_wrong_command_is_told_in_one_line(run, command: tuple[str, ...], says: str) -> None:
@@ -212,6 +215,8 @@ def test_a_workflow_is_drafted_registered_run_and_rolled_back(run, tmp_path: Pat
     assert run("workflows", "activate", "my_graph", "1").stdout == "my_graph: version 1 is active\n"
     assert json.loads(run("workflows", "show", "my_graph", "--json").stdout)["version"] == 1
     assert "width" in run("workflows", "show", "my_graph").stdout
+    shown = run("workflows", "show", "sd15-txt2img").stdout
+    assert next(line for line in shown.splitlines() if line.startswith("seed ")).split()[1:3] == ["integer", "drawn"]
     assert "my_graph" in run("workflows").stdout
 
 

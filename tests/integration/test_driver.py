@@ -647,6 +647,31 @@ async def test_a_commit_whose_answer_was_lost_is_one_commit(
         assert len(await fleet.read(job.outputs[0].path)) == job.outputs[0].size_bytes
 
 
+class Astounding(Forgetful):
+    """A store that fails the first commit in a way that nobody foresaw."""
+
+    async def commit(self, key: RunKey, result: Result) -> None:
+        self.commits += 1
+        if self.commits == 1:
+            raise TypeError("Type is not JSON serializable: Residency")
+        await self._store.commit(key, result)
+
+
+async def test_a_surprise_as_the_end_is_told_costs_a_retry_and_not_the_driver(
+    fleet: Fleet, store: RedisStore, sim_comfyui: StartSim
+) -> None:
+    sim = await sim_comfyui()
+    fleet.store = Astounding(store)  # type: ignore[assignment]
+    async with fleet.agent(("w", sim.url)):
+        epoch = (await fleet.worker("w")).epoch
+        job_id = await fleet.submit(picture(), "w")
+        lost = await fleet.run_in(job_id, RunState.LOST)
+        assert "comfyfleet failed, not the job: TypeError" in str(lost.outcome)
+        await fleet.assign(job_id, "w")
+        assert (await fleet.job(job_id)).status is JobStatus.SUCCEEDED
+        assert (await store.worker("w")).epoch == epoch, "its driver went on"
+
+
 # --- the run goes away ---
 
 

@@ -10,8 +10,9 @@ if not RUN[state .. ' commit'] then return { 'superseded', state } end
 if stop_if_unwanted(run, it.job, now) then return { 'superseded', 'canceled' } end
 
 local started = tonumber(it.started or now - execute_ms)
+local executed = math.min(started + execute_ms, now) -- that it began may have been told late
 local key = P .. 'run:' .. run
-redis.call('HSET', key, 'started', ms(started), 'executed', ms(started + execute_ms), 'load_s', load_s)
+redis.call('HSET', key, 'started', ms(started), 'executed', ms(executed), 'load_s', load_s)
 if cost ~= '' then redis.call('HSET', key, 'cost', cost) end
 redis.call('HSET', P .. 'worker:' .. worker, 'residency', residency)
 redis.call('HSETNX', P .. 'job:' .. it.job, 'started', ms(started))

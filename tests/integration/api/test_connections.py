@@ -94,6 +94,17 @@ async def test_compressed_bodies_are_not_unpacked(port: int) -> None:
             assert await say(port, head, body) == (415, "unsupported_encoding")
 
 
+async def test_only_what_is_known_can_be_expected(port: int) -> None:
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: %b\r\n\r\n"
+    assert await say(port, get % b"frob") == (417, "unknown_expectation")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(get % b"100-Continue")
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+    writer.close()
+
+
 async def test_a_body_that_says_it_is_too_large_is_not_waited_for(port: int) -> None:
     assert await say(port, HEAD + b"Content-Length: 9999999999\r\n\r\n{") == (413, "body_too_large")
 
