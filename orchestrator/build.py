@@ -41,6 +41,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids
+from orchestrator.pins.pinned import Pinned, read_lock
 from orchestrator.settings import Settings
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
@@ -213,10 +214,11 @@ def _hosts(settings: Settings, agent: str) -> Iterator[Host]:
     for entry in settings.workers:
         rate = settings.gpu_rates.get(entry.gpu) if entry.gpu else None
         if isinstance(entry, AttachedWorker):
-            yield AttachedHost(WorkerInfo(entry.worker_id, entry.url, entry.pool, agent, gpu=entry.gpu, rate=rate))
+            info = WorkerInfo(entry.worker_id, entry.url, entry.pool, agent, gpu=entry.gpu, rate=rate)
+            yield AttachedHost(info, pinned(settings, entry))
             continue
         warmup = read_warmup(entry.warmup) if entry.warmup else None
-        demands = Demands(entry.required_classes, warmup, _limits(entry.recycle))
+        demands = Demands(entry.required_classes, warmup, pinned(settings, entry), _limits(entry.recycle))
         for worker_id, device in zip(entry.worker_ids, entry.devices, strict=True):
             info = WorkerInfo(worker_id, "", entry.pool, agent, WorkerKind.SUPERVISED, entry.gpu, rate)
             home = _home(settings, entry, worker_id)
@@ -229,6 +231,17 @@ def installed(entry: SupervisedWorker, device: Device) -> Installation:
     return Installation.find(
         entry.comfyui, entry.python, device, args=entry.args, keep_metadata=entry.keep_metadata, pack=pack
     )
+
+
+def pinned(settings: Settings, entry: AttachedWorker | SupervisedWorker) -> Pinned | None:
+    """What holds the entry's workers against their lock, if they have one. Raises InvalidRequest for what is none."""
+    if entry.lock is None:
+        return None
+    try:
+        read_lock(entry.lock)
+    except InvalidRequest as error:
+        raise InvalidRequest("config_invalid", f"lock: {error.message}") from error
+    return Pinned(entry.lock, settings.data_dir / "models" / "hashes.json")
 
 
 def read_warmup(path: Path) -> Graph:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 KINDS = ("attached", "supervised")
 """What pydantic puts between a worker's number and its key when it tells where a mistake is."""
 
-_PATHS = ("comfyui", "python", "warmup", "logs")
+_PATHS = ("comfyui", "python", "lock", "warmup", "logs")
 
 
 WorkerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=100)]
@@ -33,6 +33,8 @@ class AttachedWorker(Group):
     gpu: str | None = None
     """The GPU kind, as in gpu_rates."""
     pool: PoolName = "default"
+    lock: Path | None = None
+    """What it has to be made of (comfyfleet lock), or it is given no runs. It needs comfyfleet's node pack to tell."""
 
     @field_validator("url")
     @classmethod
@@ -77,6 +79,8 @@ class SupervisedWorker(Group):
     """The GPU kind, as in gpu_rates."""
     id: WorkerName | None = None
     """What the workers are called after, e.g. node7: node7-gpu0, node7-gpu1. The name of this machine when omitted."""
+    lock: Path | None = None
+    """What it has to be made of (comfyfleet lock): compared before each start, and what differs is not started."""
     keep_metadata: bool = False
     """Have ComfyUI write the graph into the files that it saves."""
     required_classes: tuple[str, ...] = ()

@@ -81,6 +81,8 @@ def _print_job(job: dict[str, Any]) -> None:
     for run in job["runs"]:
         outcome = f": {run['outcome']}" if run["outcome"] else ""
         out.print(f"run {run['attempt']} on {run['worker'] or 'no worker yet'}: {run['state']}{outcome}", markup=False)
+        if run["lock"]:
+            out.print(f"  under lock {run['lock']}", markup=False, soft_wrap=True)
     for output in job["outputs"]:
         shape = f" {output['width']}x{output['height']}" if output["width"] else ""
         out.print(f"  {output['url']}  {output['name']}{shape}  {size(output['size_bytes'])}", markup=False)

@@ -24,6 +24,7 @@ from orchestrator.pins.exclusive import write_atomically
 from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.lock import Lock
 from orchestrator.pins.observed import Observed
+from orchestrator.pins.pinned import read_lock
 from orchestrator.pins.provision import Places
 from orchestrator.pins.provision import provision as run_provision
 from orchestrator.pins.sources import parse_mirrors
@@ -88,7 +89,7 @@ def provision(
 ) -> None:
     """Make a folder the ComfyUI that a lock describes; go on where an earlier attempt stopped."""
     settings = load(config_path(config))
-    pinned = _read(lock)
+    pinned = read_lock(lock)
     rules = settings.mirrors | dict(_rule(text) for text in mirror or ())
     root = _root(settings, store)
     hashes = _hashes(root)
@@ -122,7 +123,7 @@ def verify(
     """Compare a ComfyUI with its lock; exit 1 and name every difference if there are any."""
     if (folder is None) == (url is None):
         raise InvalidRequest("invalid_options", "say which ComfyUI: either --dir DIR or --url URL")
-    pinned = _read(lock)
+    pinned = read_lock(lock)
     hashes = _hashes(_root(load(config_path(config)), store))
     observed = _look(url or str(folder), python, hashes, pinned)
     found = differences(pinned, observed)
@@ -146,7 +147,7 @@ def gc(
     config: Config = None,
 ) -> None:
     """Delete the least recently used models that no provisioned ComfyUI of this machine needs."""
-    needed = {model.sha256 for file in lock or () for model in _read(file).models.values()}
+    needed = {model.sha256 for file in lock or () for model in read_lock(file).models.values()}
     root = _root(load(config_path(config)), store)
     collected = ModelStore(root, _hashes(root)).collect(needed, _bytes(keep))
     words = f"{len(collected.deleted)} models deleted, {size(collected.freed)} freed, {size(collected.left)} left"
@@ -154,10 +155,6 @@ def gc(
 
 
 # --- reading ---
-
-
-def _read(file: Path) -> Lock:
-    return document.parse(_text(file), str(file))
 
 
 def _text(file: Path) -> str:

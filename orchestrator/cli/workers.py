@@ -44,6 +44,9 @@ def show(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) -
     if as_json:
         emit_json(worker)
         return
+    out.print(f"worker {worker['id']}: {worker['state']}, {worker['url'] or 'no ComfyUI'}", markup=False)
+    if worker["lock"]:
+        out.print(f"conforms to lock {worker['lock']}", markup=False, soft_wrap=True)
     emit_table(
         ("when", "state", "why"),
         ((change["at"], status_text(change["state"]), change["note"]) for change in worker["changes"]),

@@ -83,6 +83,7 @@ class Run:
     outcome: str | None = None  # why it ended as it did, in words; None while it goes well
     load_s: float | None = None  # estimated share of execution spent loading models
     cost: float | None = None  # dollars, where the worker's rate is known
+    lock: str | None = None  # digest of the lock that its worker conforms to
     outputs: tuple[Output, ...] = ()  # of a candidate: they are the job's once it is chosen
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # of a candidate, by dimension
     scoring_s: float = 0.0  # the share of execution that went into them

@@ -19,7 +19,7 @@ class WorkerState(StrEnum):
     READY = "ready"  # takes runs
     DRAINING = "draining"  # finishes what it has, takes nothing new
     RECYCLING = "recycling"  # finishes what it executes, and then gets a fresh ComfyUI
-    QUARANTINED = "quarantined"  # its ComfyUI failed again and again; waits for an operator
+    QUARANTINED = "quarantined"  # its ComfyUI failed again and again, or is not what its lock says
     DOWN = "down"  # its lease ran out, or its ComfyUI stopped answering
 
 
@@ -29,7 +29,7 @@ class WorkerEvent(StrEnum):
     DRAIN = "drain"
     RESUME = "resume"
     RECYCLE = "recycle"  # an operator, or its agent, wants a fresh ComfyUI there
-    QUARANTINE = "quarantine"  # its agent gave up starting it
+    QUARANTINE = "quarantine"  # its agent gave up starting it, or must not use it
     LOSE = "lose"  # lease expired, agent stopped, or ComfyUI gone
 
 
@@ -88,6 +88,7 @@ class WorkerInfo:
     vram_bytes: int | None = None
     ram_bytes: int | None = None
     catalog: str | None = None  # digest of its object_info, under which the store keeps it
+    lock: str | None = None  # digest of the lock that it was compared with, and conforms to
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,11 @@ class Lock:
         }
         return f"blake3:{blake3(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
 
+    @property
+    def sha256_of_models(self) -> dict[str, str]:
+        """By "folder/name"."""
+        return {name: model.sha256 for name, model in self.models.items()}
+
 
 def normalised(package: str) -> str:
     """A package's name as all spellings of it compare."""

@@ -37,7 +37,7 @@ JOB_FIELDS = (
 )  # fmt: skip
 RUN_FIELDS = (
     "job", "slot", "attempt", "state", "queued", "assigned", "staged", "started", "executed", "ended",
-    "worker", "reasons", "outcome", "load_s", "cost", "outputs", "scores", "scoring_s",
+    "worker", "reasons", "outcome", "load_s", "cost", "outputs", "scores", "scoring_s", "lock",
 )  # fmt: skip
 WORKER_FIELDS = ("info", "state", "epoch", "residency", "note", "models")
 
@@ -93,7 +93,7 @@ def posted(prompt: bytes | None, extra_data: bytes | None, history: bytes | None
 def run(run_id: str, fields: list[Any]) -> Run:
     """From RUN_FIELDS."""
     job_id, slot, attempt, state, queued, assigned, staged, started, executed, ended = fields[:10]
-    worker, reasons, outcome, load_s, cost, outputs, scores, scoring_s = fields[10:]
+    worker, reasons, outcome, load_s, cost, outputs, scores, scoring_s, lock = fields[10:]
     return Run(
         id=run_id,
         job_id=job_id.decode(),
@@ -116,6 +116,7 @@ def run(run_id: str, fields: list[Any]) -> Run:
         outputs=_optional(OUTPUTS, outputs) or (),
         scores=_optional(SCORES, scores) or {},
         scoring_s=float(scoring_s or 0.0),
+        lock=text(lock) or None,
     )
 
 

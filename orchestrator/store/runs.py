@@ -40,8 +40,9 @@ class RedisRuns:
             raise ValueError("an inspected worker has the digest of its object_info in info.catalog")
         document = codec.dump_contents(models)
         reply = await self._db.script(
-            "inspected", info.id, epoch, codec.dump(info), info.catalog, object_info, _digest(document), document
-        )
+            "inspected", info.id, epoch, codec.dump(info), info.catalog, object_info, _digest(document), document,
+            info.lock or "",
+        )  # fmt: skip
         _accepted(reply, f"worker {info.id}")
 
     async def report_residency(self, worker_id: str, epoch: int, residency: Residency) -> None:

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol
 
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.domain.worker import WorkerEvent, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
+from orchestrator.pins.pinned import Pinned
 from orchestrator.store.port import Graph
 from orchestrator.worker.context import End
+from orchestrator.worker.drift import conforming, lock_of_running
 from orchestrator.worker.warmup import warm_up
 
 log = logging.getLogger(__name__)
@@ -58,8 +62,15 @@ class Tenant(Protocol):
 
 
 class Host(Protocol):
+    """`info` and `locked` are those of the ComfyUI that `start` answered last."""
+
     @property
     def info(self) -> WorkerInfo: ...
+    @property
+    def locked(self) -> Mapping[str, str]:
+        """FOLDER/NAME -> SHA-256 of the models that its lock names."""
+        ...
+
     async def start(self, tenant: Tenant) -> str:
         """The URL of a ComfyUI that is to be used, however long it takes until there is one."""
         ...
@@ -98,14 +109,27 @@ class Host(Protocol):
 
 
 class AttachedHost:
-    """We were given its URL."""
+    """We were given its URL, and perhaps what it has to be made of."""
 
-    def __init__(self, info: WorkerInfo) -> None:
+    def __init__(self, info: WorkerInfo, pinned: Pinned | None = None) -> None:
         self.info = info
+        self.locked: Mapping[str, str] = {}
+        self._pinned = pinned
+        self._resumed = asyncio.Event()
         self._doubted = ""  # why it has to show that it works
 
     async def start(self, tenant: Tenant) -> str:
+        if self._pinned is not None:
+            await self._compare(self._pinned, tenant)
         return self.info.url
+
+    async def _compare(self, pinned: Pinned, tenant: Tenant) -> None:
+        before = self.info.lock
+        async with ComfyClient(self.info.url) as client:
+            lock = await conforming(lambda: lock_of_running(pinned, client, tenant.tell), tenant.tell, self._resumed)
+        if before not in (None, lock.digest):
+            await tenant.abandon("its lock was written anew")
+        self.info, self.locked = replace(self.info, lock=lock.digest), lock.sha256_of_models
 
     async def accept(self, client: ComfyClient, catalog: Catalog) -> None:
         if not self._doubted:
@@ -127,7 +151,7 @@ class AttachedHost:
         log.warning("%s: %s: its ComfyUI should be restarted, which comfyfleet cannot do", self.info.id, note)
 
     def resume(self) -> None:
-        return
+        self._resumed.set()
 
     def release(self, why: End, note: str) -> None:
         if why is End.SICK:

@@ -139,13 +139,15 @@ class Tenure:
             await insist(lambda: self._store.report_worker(self._info.id, self._epoch, event, note))
         except Superseded as error:
             self.end(End.SUPERSEDED, error.message)
-        self._quarantined = event is WorkerEvent.QUARANTINE
+        if event is not None:
+            self._quarantined = event is WorkerEvent.QUARANTINE
 
     # --- the work ---
 
     async def _work(self, duties: Duties) -> None:
         try:
             client = await self._clients.enter_async_context(ComfyClient(await self._host.start(self)))
+            self._info = self._host.info
             inspection = await self._inspect(client)
             context = self._equip(client, inspection)
             monitor = Monitor(context, self._executions)
@@ -196,7 +198,7 @@ class Tenure:
             collector=Collector(client, self._storage, doubted.set),
             catalog=inspection.catalog,
             residency=WorkerMemory(info.vram_bytes, info.ram_bytes, inspection.sizes),
-            digests=ModelDigests(client, inspection.sizes, {}),
+            digests=ModelDigests(client, inspection.sizes, self._host.locked),
             doubted=doubted,
             end=self.end,
             complain=self._host.complain,
@@ -288,6 +290,7 @@ class Tenure:
             if duties.state is WorkerState.RECYCLING:
                 self.retire("recycled by an operator")
             if quarantined and duties.state is not WorkerState.QUARANTINED:
+                self._quarantined = False
                 self._host.resume()
             if self._context is not None:
                 self._reconcile(self._context, duties, known)

@@ -8,7 +8,9 @@ local lease = redis.call('ZSCORE', P .. 'workers', worker)
 if redis.call('HGET', P .. 'worker:' .. worker, 'state') ~= 'ready' or not lease or tonumber(lease) <= now then
   return 0
 end
-redis.call('HSET', key, 'state', RUN['queued assign'], 'worker', worker, 'assigned', ms(now), 'reasons', reasons)
+local lock = redis.call('HGET', P .. 'worker:' .. worker, 'lock') or ''
+redis.call('HSET', key, 'state', RUN['queued assign'], 'worker', worker, 'assigned', ms(now), 'reasons', reasons,
+  'lock', lock)
 dequeue(run, at[3], at[4])
 local seq = feed('assigned', 'run', run, 'worker', worker)
 redis.call('ZADD', P .. 'worker:' .. worker .. ':runs', seq, run)

@@ -5,7 +5,7 @@ if at[1] ~= epoch then return { 'superseded', 'taken over' } end
 if at[2] == 'down' then return { 'superseded', 'down' } end
 if event == '' then
   worker_note(worker, at[2], note)
-elseif event == 'resume' and at[3] == '1' then
+elseif event == 'resume' and at[3] == '1' and at[2] ~= 'quarantined' then
   worker_move(worker, 'drain', 'drained by an operator')
 elseif not worker_move(worker, event, note) then
   return { 'superseded', at[2] }

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from signal import SIGKILL, SIGTERM
 from time import monotonic
 
@@ -19,8 +19,11 @@ from orchestrator.comfy.client import ComfyClient
 from orchestrator.domain.worker import WorkerEvent, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
+from orchestrator.pins.lock import Lock
+from orchestrator.pins.pinned import Pinned
 from orchestrator.store.port import Graph
 from orchestrator.worker.context import End
+from orchestrator.worker.drift import KEPT_FROM_TELLING, conforming, lock_of_installed
 from orchestrator.worker.host import Tenant
 from orchestrator.worker.supervisor.home import Home
 from orchestrator.worker.supervisor.installation import Installation
@@ -49,6 +52,7 @@ class Demands:
 
     required_classes: Sequence[str] = ()
     warmup: Graph | None = None
+    pinned: Pinned | None = None
     limits: Limits = NO_LIMITS
 
 
@@ -73,6 +77,7 @@ class SupervisedHost:
         settings: SupervisionSettings,
     ) -> None:
         self.info = info
+        self.locked: Mapping[str, str] = {}
         self._installation = installation
         self._home = home
         self._demands = demands
@@ -96,6 +101,7 @@ class SupervisedHost:
     async def start(self, tenant: Tenant) -> str:
         if not self._searched:
             await self._search()
+            await self._check_found(tenant)
         if self._life.phase not in (Phase.SERVING, Phase.WORN):
             await tenant.abandon(self._life.note or "its ComfyUI was not running any more")
         while True:
@@ -198,11 +204,41 @@ class SupervisedHost:
         if list(found.record.command) != self._installation.command(self._home, found.record.port):
             self.complain("fleet.yaml has another command line for it by now")
 
+    async def _check_found(self, tenant: Tenant) -> None:
+        """One that was not started from what the lock says now may have code in memory that nobody can look at."""
+        pinned, found = self._demands.pinned, self._process
+        if pinned is None or found is None or self._life.phase is not Phase.SERVING:
+            return
+        await tenant.tell(None, f"{self._life.note}: comparing it with {pinned.file.name}")
+        try:
+            lock = await self._lock(pinned)
+        except KEPT_FROM_TELLING as why:
+            self._happen(Happening.RETIRE, why.message)
+            return
+        if found.record.lock == lock.digest:
+            self._conform(lock)
+        else:
+            self._happen(Happening.RETIRE, f"process {found.pid} was started when {pinned.file.name} was another")
+
+    async def _check(self, pinned: Pinned, tenant: Tenant) -> None:
+        """Returns when what would be started is what its lock says."""
+        await tenant.tell(None, f"comparing {self._installation.directory} with {pinned.file.name}")
+        self._resumed.clear()
+        self._conform(await conforming(lambda: self._lock(pinned), tenant.tell, self._resumed))
+
+    async def _lock(self, pinned: Pinned) -> Lock:
+        return await lock_of_installed(pinned, self._installation.directory, self._installation.python)
+
+    def _conform(self, lock: Lock) -> None:
+        self.info, self.locked = replace(self.info, lock=lock.digest), lock.sha256_of_models
+
     async def _spawn(self, tenant: Tenant) -> None:
         wait_s = self._life.due - monotonic()
         if wait_s > 0:
             await tenant.tell(None, f"{self._life.note}; starting again in {wait_s:.0f} s")
             await asyncio.sleep(self._life.due - monotonic())
+        if self._demands.pinned is not None:
+            await self._check(self._demands.pinned, tenant)
         port = _free_port()
         command = self._installation.command(self._home, port)
         try:
@@ -223,7 +259,7 @@ class SupervisedHost:
     def _start_process(self, command: list[str], port: int) -> Process:
         where, environment = self._installation.directory, self._installation.environment(os.environ)
         with self._logbook.begin(f"{self.info.id}: {' '.join(command)}") as said:
-            return Process.spawn(command, port, where, environment, said, self._home.record)
+            return Process.spawn(command, port, where, environment, said, self._home.record, self.info.lock or "")
 
     async def _boot(self, process: Process) -> None:
         while process.alive:

@@ -23,7 +23,8 @@ _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What identifies a process: `started` counts clock ticks since the machine's boot. `warm`: it is fit for work."""
+    """What identifies a process: `started` counts clock ticks since the machine's boot. `warm`: it is fit for work.
+    `lock`: digest of the lock that it was started from, if any."""
 
     pid: int
     started: int
@@ -31,6 +32,7 @@ class Record:
     port: int
     command: tuple[str, ...]
     warm: bool = False
+    lock: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,14 @@ class Process:
 
     @classmethod
     def spawn(
-        cls, command: Sequence[str], port: int, cwd: Path, environment: Mapping[str, str], log: BinaryIO, path: Path
+        cls,
+        command: Sequence[str],
+        port: int,
+        cwd: Path,
+        environment: Mapping[str, str],
+        log: BinaryIO,
+        path: Path,
+        lock: str = "",
     ) -> Process:
         """Starts it, and keeps its record at `path`. Raises OSError."""
         child = subprocess.Popen(
@@ -63,7 +72,7 @@ class Process:
         )  # fmt: skip
         stat = _stat(child.pid)
         assert stat is not None  # it is there at least as our zombie
-        process = cls(Record(child.pid, stat.started, _boot_id(), port, tuple(command)), path, child)
+        process = cls(Record(child.pid, stat.started, _boot_id(), port, tuple(command), lock=lock), path, child)
         process._keep_record()
         return process
 

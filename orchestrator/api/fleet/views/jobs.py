@@ -49,6 +49,8 @@ class RunView(TypedDict):
     state: RunState
     outcome: str | None
     """Why it ended as it did; null while it goes well."""
+    lock: str | None
+    """Digest of the lock that its worker conforms to; null: it has none."""
     placement: dict[str, Any]
     """Why this worker, and why not the others."""
     timings: TimingsView
@@ -153,6 +155,7 @@ def run_view(run: Run) -> RunView:
         "worker": run.worker,
         "state": run.state,
         "outcome": run.outcome,
+        "lock": run.lock,
         "placement": dict(run.reasons),
         "timings": _timings_view(run.timings, run.load_s),
         "cost": run.cost,

@@ -41,6 +41,8 @@ class WorkerView(TypedDict):
     rate: float | None
     """Dollars an hour."""
     comfyui_version: str | None
+    lock: str | None
+    """Digest of the lock that it was compared with, and conforms to; null: it has none, or differs (see note)."""
     device: str | None
     vram_bytes: int | None
     ram_bytes: int | None
@@ -94,6 +96,7 @@ def worker_view(worker: Worker) -> WorkerView:
         "gpu": info.gpu,
         "rate": info.rate,
         "comfyui_version": info.comfyui_version,
+        "lock": info.lock,
         "device": info.device,
         "vram_bytes": info.vram_bytes,
         "ram_bytes": info.ram_bytes,
