@@ -29,7 +29,7 @@ def read_lock(file: Path) -> Lock:
         text = file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidRequest("lock_unreadable", f"cannot read the lock {file}: {reason}") from None
+        raise InvalidRequest("lock_unreadable", f"cannot read {file}: {reason}") from None
     return document.parse(text, str(file))
 
 
