@@ -157,7 +157,7 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     registry = Registry(store, catalogs)
     await _load_workflows(settings, registry)
     events = EventHub(store)
-    services = Services(store, registry, Intake(store, registry, catalogs), events, storage)
+    services = Services(store, registry, Intake(store, registry, catalogs), catalogs, events, storage)
     leadership = Leadership(store, _process_name(), settings.leases)
     dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY))
     judge = Judge(store, leadership)

@@ -18,6 +18,7 @@ from orchestrator.api.fleet.jobs import JobRoutes
 from orchestrator.api.fleet.reviews import ReviewRoutes
 from orchestrator.api.fleet.workers import WorkerRoutes
 from orchestrator.api.fleet.workflows import WorkflowRoutes
+from orchestrator.api.native.door import add_native
 from orchestrator.api.operations import OperationRoutes
 from orchestrator.api.routes import Route, serve
 from orchestrator.api.services import Services
@@ -34,20 +35,21 @@ def create_app(
     """`services.events.run()` must be running beside it; `metrics` is what the controller counts into."""
     app = web.Application(middlewares=[refuse_in_json, contract.speak], client_max_size=limits.max_body_bytes)
     app.on_response_prepare.extend((stamp, contract.stamp))
-    table = routes(services, limits, retention, metrics)
+    uploads = Uploads(services.store, services.storage, limits.max_upload_bytes)
+    table = routes(services, uploads, retention, metrics)
     for route in table:
         methods = ("GET", "HEAD") if route.method == "GET" and not route.streams else (route.method,)
         for method in methods:
             app.router.add_route(method, route.path, serve(route), expect_handler=meet_expectation)
     add_docs(app, table)
+    add_native(app, services, uploads, limits.max_upload_bytes)
     return app
 
 
 def routes(
-    services: Services, limits: LimitSettings, retention: RetentionSettings, metrics: CollectorRegistry
+    services: Services, uploads: Uploads, retention: RetentionSettings, metrics: CollectorRegistry
 ) -> Sequence[Route]:
     """All that is documented."""
-    uploads = Uploads(services.store, services.storage, limits.max_upload_bytes)
     return (
         *JobRoutes(services).table(),
         *ReviewRoutes(services).table(),

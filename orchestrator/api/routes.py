@@ -84,6 +84,11 @@ async def _json(request: web.Request) -> Any:
         raise InvalidRequest(
             "unsupported_media_type", f"send JSON with Content-Type: application/json, not {request.content_type[:100]}"
         )
+    return await read_json(request)
+
+
+async def read_json(request: web.Request) -> Any:
+    """The body as JSON, whatever its headers call it. Raises InvalidRequest."""
     if (request.content_length or 0) > request.client_max_size:  # before a byte of it is waited for
         raise web.HTTPRequestEntityTooLarge(request.client_max_size, request.content_length or 0)
     try:

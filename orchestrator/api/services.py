@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.events import EventHub
 from orchestrator.controller.intake import Intake
 from orchestrator.controller.registry import Registry
@@ -18,5 +19,6 @@ class Services:
     store: Store
     registry: Registry
     intake: Intake
+    catalogs: Catalogs
     events: EventHub
     storage: Storage

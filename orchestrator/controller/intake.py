@@ -37,7 +37,7 @@ from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph, pointer, show
 from orchestrator.graph.stage import asset_ids
 from orchestrator.graph.validate import check_structure, validate
-from orchestrator.store.port import Idempotency, Store, Submission
+from orchestrator.store.port import Idempotency, Posted, Store, Submission
 
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _MOVES = 5  # how often the active version may move under one submission
@@ -96,6 +96,12 @@ class Intake:
         )  # fmt: skip
         return await self._commit(spec, graph, catalog, f"graph:{_shape(graph)}", idempotency)
 
+    async def submit_posted(self, spec: JobSpec, graph: Graph, catalog: Catalog, posted: Posted) -> Accepted:
+        """A job that was posted to ComfyUI's own API, and checked already. Raises Busy, Conflict("job_exists"), and
+        InvalidRequest("missing_asset")."""
+        await self._assets(graph)
+        return await self._commit(spec, graph, catalog, f"graph:{_shape(graph)}", None, posted=posted)
+
     async def _submit_compiled(
         self, compiled: Compiled, body: WorkflowJob, idempotency: Idempotency | None
     ) -> Accepted:
@@ -151,7 +157,7 @@ class Intake:
 
     async def _commit(
         self, spec: JobSpec, graph: Graph, catalog: Catalog | None, profile: str, idempotency: Idempotency | None,
-        *, if_active: bool = False,
+        *, if_active: bool = False, posted: Posted | None = None,
     ) -> Accepted:  # fmt: skip
         run_id = _new_id()
         entry = QueueEntry(
@@ -159,7 +165,9 @@ class Intake:
             needs(graph, catalog, spec.targets),
         )  # fmt: skip
         more = first_candidates(spec.gate, secrets.randbelow)
-        submitted = await self._store.submit(Submission(spec, graph, entry, idempotency, more, if_active=if_active))
+        submitted = await self._store.submit(
+            Submission(spec, graph, entry, idempotency, more, if_active=if_active, posted=posted)
+        )
         if submitted.created_at is None or spec.gate is not None:
             return Accepted(await self._store.job(submitted.job_id), submitted.created)
         run = Run(run_id, spec.id, 0, 1, RunState.QUEUED, Timings(submitted.created_at))

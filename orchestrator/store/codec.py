@@ -82,11 +82,20 @@ def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
     )
 
 
-def posted(prompt: bytes | None, extra_data: bytes | None, history: bytes | None) -> Posted | None:
-    if prompt is None:
+def dump_posted(value: Posted) -> bytes:
+    """But for the extra_data, which a driver is to find without reading all of this."""
+    return dump({"prompt": value.prompt, "outputs": value.outputs})
+
+
+def posted(raw: bytes | None, extra_data: bytes | None, history: bytes | None) -> Posted | None:
+    if raw is None:
         return None
+    document = orjson.loads(raw)
     return Posted(
-        orjson.loads(prompt), orjson.loads(extra_data) if extra_data else {}, orjson.loads(history) if history else None
+        document["prompt"],
+        tuple(document["outputs"]),
+        orjson.loads(extra_data) if extra_data else {},
+        orjson.loads(history) if history else None,
     )
 
 

@@ -47,9 +47,7 @@ class RedisJobs:
             spec.version if submission.if_active and spec.version is not None else "",
             idempotency.key if idempotency else "", idempotency.fingerprint if idempotency else "",
             deadline_in, spec.retries, "1" if spec.gate else "",
-            codec.dump(submission.extra_data) if submission.extra_data else "",
-            codec.dump(submission.posted) if spec.origin else "", spec.origin.peer if spec.origin else "",
-            (spec.origin.client_id or "") if spec.origin else "",
+            *_origin(spec.origin, submission.posted),
             *(part for patch in submission.candidates for part in (self._db.new_id(), codec.dump(patch))),
         )  # fmt: skip
         match outcome:
@@ -122,8 +120,8 @@ class RedisJobs:
         last = [runs.split()[-1].decode() if runs else "" for _, _, runs in rows]
         histories = await self._db.fetch(*(("HGET", self._keys.run(run_id), "history") for run_id in last))
         return [
-            codec.posted(prompt, extra_data, history)
-            for (prompt, extra_data, _), history in zip(rows, histories, strict=True)
+            codec.posted(raw, extra_data, history)
+            for (raw, extra_data, _), history in zip(rows, histories, strict=True)
         ]
 
     async def active(self, owner: str) -> int:
@@ -199,6 +197,13 @@ class RedisJobs:
         rows = await self._db.fetch(*(("HMGET", self._keys.run(run_id), *codec.RUN_FIELDS) for run_id in run_ids))
         runs = {run_id: codec.run(run_id, row) for run_id, row in zip(run_ids, rows, strict=True) if row[0]}
         return [codec.job(raw, _runs_of(raw, runs)) if raw[0] else None for raw in raws]
+
+
+def _origin(origin: Origin | None, posted: Posted | None) -> tuple[str | bytes, ...]:
+    """What submit.lua is told of them: extra_data, posted, peer, client."""
+    if origin is None or posted is None:
+        return "", "", "", ""
+    return codec.dump(posted.extra_data), codec.dump_posted(posted), origin.peer, origin.client_id or ""
 
 
 def _no_job(job_id: str) -> NotFound:

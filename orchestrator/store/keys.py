@@ -9,8 +9,9 @@
 | jobs, jobs:status:S,    | zset   | job ids by creation                    | `forget` removes the member              |
 | jobs:workflow:W         |        |                                        |                                          |
 | jobs:client:C,          | zset   | the same, of who posted to ComfyUI's   | `forget`, or who posted them             |
-| jobs:peer:ADDRESS       |        | own API                                |                                          |
-| active:client:C, :peer: | zset   | those of them that have not ended      | when the job ends                        |
+| jobs:peer:ADDRESS,      |        | own API                                |                                          |
+| jobs:everyone           |        |                                        |                                          |
+| active:OWNER            | zset   | those of each that have not ended      | when the job ends                        |
 | client:C                | hash   | job id -> last event that C was sent   | when C was sent the last; TTL            |
 | ended, deadlines        | zset   | job ids by end, by deadline            | `forget`; when the job ends              |
 | unjudged, reviews       | zset   | jobs whose gate has to be asked; those | `conclude`; when the job ends            |
@@ -31,6 +32,7 @@
 | workflows               | hash   | name -> active version                 | kept: registered versions are immutable  |
 | workflow:NAME[:digests] | hash   | version -> document; digest -> version | kept                                     |
 | assets                  | zset   | asset ids by last use                  | reaper, after the retention              |
+| inputs                  | hash   | path in ComfyUI's folders -> asset id  | kept: they are small                     |
 | asset:ID                | hash   | document, state                        | with its entry in `assets`               |
 
 Channel watch:TOPIC carries live events: of a job (its id), of its ComfyUI (ID:comfy), of a client (client:C).

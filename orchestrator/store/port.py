@@ -37,6 +37,16 @@ class Idempotency:
 
 
 @dataclass(frozen=True, slots=True)
+class Posted:
+    """What only ComfyUI's own API tells of a job. `history` is the entry that the ComfyUI had which executed it."""
+
+    prompt: Graph  # as its sender knows it
+    outputs: tuple[str, ...]  # the nodes that it executes for
+    extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    history: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """All that one commit makes: job + runs + idempotency + queue."""
 
@@ -46,8 +56,7 @@ class Submission:
     idempotency: Idempotency | None = None
     candidates: tuple[Patch, ...] = ()  # the runs beyond the first, where the job has a gate
     if_active: bool = False  # refuse with Conflict("workflow_moved") unless spec.version is still the active one
-    extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])  # given to ComfyUI beside the graph
-    posted: Graph | None = None  # the graph as its sender knows it, for a job with an origin
+    posted: Posted | None = None  # for a job with an origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +93,18 @@ class Counts:
     oldest_queued_at: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """What only ComfyUI's own API tells of a job. `history` is the entry that the ComfyUI had which executed it."""
-
-    prompt: Graph
-    extra_data: Mapping[str, Any]
-    history: Mapping[str, Any] | None
+EVERYONE = "everyone"
+"""Owner of all jobs that have an origin."""
 
 
 def owners(origin: Origin) -> tuple[str, ...]:
     """Under which names such jobs are listed."""
-    peer = f"peer:{origin.peer}"
-    return (peer,) if origin.client_id is None else (peer, client_topic(origin.client_id))
+    client = () if origin.client_id is None else (client_topic(origin.client_id),)
+    return (EVERYONE, peer_owner(origin.peer), *client)
+
+
+def peer_owner(peer: str) -> str:
+    return f"peer:{peer}"
 
 
 def client_topic(client_id: str) -> str:
@@ -506,6 +514,17 @@ class CatalogStore(Protocol):
     async def drop_asset(self, asset_id: str) -> Asset:
         """Moves it to deleting, whoever uses it; its blob is the caller's to delete. Raises NotFound."""
         ...
+
+    async def name_input(self, path: str, asset_id: str, *, replace: bool) -> str:
+        """Calls an asset by this path in ComfyUI's folders, unless (not `replace`) another one has it. Answers who has
+        it now."""
+        ...
+
+    async def inputs_named(self, paths: Sequence[str]) -> Sequence[str | None]:
+        """The assets that are called so, in the same order."""
+        ...
+
+    async def input_names(self) -> Sequence[str]: ...
 
     async def lapsed_assets(self, retention_s: float, limit: int = 100) -> Sequence[Asset]:
         """Moves unreferenced assets past their retention to deleting; their blobs are the caller's to delete."""

@@ -55,7 +55,10 @@ local function job_move(job, event, now)
     redis.call('ZREM', P .. 'unjudged', job)
     redis.call('ZREM', P .. 'reviews', job)
     if at[3] then redis.call('ZREM', P .. 'active:client:' .. at[3], job) end
-    if at[4] then redis.call('ZREM', P .. 'active:peer:' .. at[4], job) end
+    if at[4] then
+      redis.call('ZREM', P .. 'active:peer:' .. at[4], job)
+      redis.call('ZREM', P .. 'active:everyone', job)
+    end
   end
   tell(job, 'status', '{"status":"' .. to .. '"}')
   if at[3] then tell(job .. ':comfy', 'status', '{"status":"' .. to .. '"}') end

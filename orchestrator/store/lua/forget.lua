@@ -13,6 +13,9 @@ if at[4] then
   redis.call('ZREM', P .. 'jobs:client:' .. at[4], job)
   redis.call('HDEL', P .. 'client:' .. at[4], job)
 end
-if at[5] then redis.call('ZREM', P .. 'jobs:peer:' .. at[5], job) end
+if at[5] then
+  redis.call('ZREM', P .. 'jobs:peer:' .. at[5], job)
+  redis.call('ZREM', P .. 'jobs:everyone', job)
+end
 redis.call('DEL', key, key .. ':events', key .. ':comfy:events')
 return 1

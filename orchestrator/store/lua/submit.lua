@@ -27,6 +27,7 @@ if extra ~= '' then redis.call('HSET', P .. 'job:' .. job, 'extra_data', extra) 
 if peer ~= '' then
   redis.call('HSET', P .. 'job:' .. job, 'posted', posted, 'peer', peer)
   own('peer:' .. peer, job, now)
+  own('everyone', job, now)
 end
 if client ~= '' then
   redis.call('HSET', P .. 'job:' .. job, 'client', client)

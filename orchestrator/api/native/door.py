@@ -1,0 +1,39 @@
+"""The door: what of ComfyUI's own API there is, put onto the application. Every route is at its path and below /api."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from orchestrator.api.native.answers import native
+from orchestrator.api.native.callers import Callers
+from orchestrator.api.native.catalog import CatalogRoutes, features
+from orchestrator.api.native.files import FileRoutes
+from orchestrator.api.native.jobs import ComfyJobs
+from orchestrator.api.native.prompts import PromptRoutes
+from orchestrator.api.native.sockets import Sockets
+from orchestrator.api.services import Services
+from orchestrator.api.uploads import Uploads
+from orchestrator.controller.inputs import Inputs
+from orchestrator.controller.object_info import ObjectInfo
+from orchestrator.controller.postings import POOL, Postings
+
+
+def add_native(app: web.Application, services: Services, uploads: Uploads, max_upload_bytes: int) -> None:
+    """What it promises is in ComfyUI's own documentation, and not in ours."""
+    store, callers = services.store, Callers()
+    inputs = Inputs(store, services.storage)
+    prompts = PromptRoutes(store, Postings(services.intake, services.catalogs, inputs), callers)
+    supported = features(max_upload_bytes)
+    sockets = Sockets(store, services.events, callers, supported)
+    app.on_shutdown.append(sockets.close)
+    tables = (
+        *prompts.table(),
+        *FileRoutes(store, services.storage, inputs, uploads, services.events, callers).table(),
+        *CatalogRoutes(store, ObjectInfo(store, inputs, POOL), supported, POOL).table(),
+        web.get("/ws", sockets.serve),
+    )
+    for route in tables:
+        app.router.add_route(route.method, route.path, native(route.handler))
+        app.router.add_route(route.method, f"/api{route.path}", native(route.handler))
+    for route in ComfyJobs(store, prompts, callers).table():
+        app.router.add_route(route.method, route.path, native(route.handler))
