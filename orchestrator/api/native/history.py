@@ -22,8 +22,9 @@ _ENDINGS = ("execution_success", "execution_error", "execution_interrupted")
 
 def item(job: Job, posted: Posted) -> list[Any]:
     """What /queue lists."""
-    origin = job.spec.origin
-    return [origin.number if origin else 0, job.spec.id, posted.prompt, posted.extra_data, list(posted.outputs)]
+    number = job.spec.origin.number if job.spec.origin else 0
+    place = int(number) if float(number).is_integer() else number
+    return [place, job.spec.id, posted.prompt, posted.extra_data, list(posted.outputs)]
 
 
 def is_kept(job: Job) -> bool:

@@ -49,6 +49,8 @@ class PromptRoutes:
         caller = self._callers.of(request, body)
         if "prompt" not in body:
             return answer(refusals.told("no_prompt", "No prompt provided", "No prompt provided"), 400)
+        if (incomplete := refusals.incomplete(body["prompt"])) is not None:
+            return answer(incomplete, 400)
         job_id = given_id(body.get("prompt_id"))
         if job_id is None:
             details = "prompt_id must be a UUID in canonical lowercase hyphenated form; omit it to have one made"

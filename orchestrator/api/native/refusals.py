@@ -29,6 +29,22 @@ _WHOLE = {
 }
 
 
+def incomplete(prompt: Any) -> Document | None:
+    """What ComfyUI sees before it looks at a node: there is none, or one without a class."""
+    nodes: dict[str, Any] = prompt if isinstance(prompt, dict) else {}
+    if prompt == {}:
+        return told("prompt_no_outputs", _WHOLE["prompt_no_outputs"])
+    for node_id, node in nodes.items():
+        if isinstance(node, dict) and "class_type" not in node:
+            name = title(node)
+            message = f"Node '{name or f'ID #{node_id}'}' has no class_type. "
+            return told(
+                "missing_node_type", message + "The workflow may be corrupted or a custom node is missing.",
+                f"Node ID '#{node_id}'", node_id=node_id, class_type=None, node_title=name,
+            )  # fmt: skip
+    return None
+
+
 def told(kind: str, message: str, details: str = "", **extra_info: Any) -> Document:
     """The answer of POST /prompt to what it does not take."""
     return {"error": _error(kind, message, details, **extra_info), "node_errors": {}}
@@ -92,4 +108,8 @@ def _kind(problem: Mapping[str, Any]) -> str:
 
 
 def _message(problem: Mapping[str, Any]) -> str:
+    if "min" in problem:
+        return f"Value smaller than min of {problem['min']}"
+    if "max" in problem:
+        return f"Value bigger than max of {problem['max']}"
     return _MESSAGES.get(_kind(problem), problem["message"])
