@@ -34,6 +34,7 @@ from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
 from orchestrator.controller.reaper import Reaper
 from orchestrator.controller.registry import Registry
+from orchestrator.controller.warmer import Warmer
 from orchestrator.delivery.local import LocalStorage
 from orchestrator.delivery.storage import Storage
 from orchestrator.domain.worker import WorkerInfo, WorkerKind
@@ -159,7 +160,8 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     events = EventHub(store)
     services = Services(store, registry, Intake(store, registry, catalogs), catalogs, events, storage)
     leadership = Leadership(store, _process_name(), settings.leases)
-    dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY))
+    warmer = Warmer(store, registry, catalogs, settings.pools)
+    dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY), warmer)
     judge = Judge(store, leadership)
     reaper = Reaper(store, storage, leadership, settings.leases, settings.retention)
     app = create_app(services, settings.limits, settings.retention)

@@ -23,6 +23,7 @@ from orchestrator.worker_settings import (
     KINDS,
     AttachedWorker,
     Group,
+    PoolName,
     RecycleSettings,
     SupervisedWorker,
     SupervisionSettings,
@@ -108,6 +109,16 @@ class SchedulingSettings(Group):
     """Oldest model sets looked at besides the resident ones in one decision."""
 
 
+class PoolSettings(Group):
+    """What is kept ready in one pool."""
+
+    warm: tuple[str, ...] = ()
+    """Workflows whose models are loaded before a job asks for them, by a run of each that nobody pays for; those that
+    matter most first."""
+    min_warm: int = Field(default=1, ge=1)
+    """On how many workers each of them is warm, as far as their VRAM goes."""
+
+
 class Settings(BaseSettings):
     """The whole of fleet.yaml."""
 
@@ -124,6 +135,8 @@ class Settings(BaseSettings):
     workers: tuple[WorkerEntry, ...] = ()
     gpu_rates: dict[str, float] = Field(default_factory=dict)
     """Dollars an hour by GPU kind."""
+    pools: dict[PoolName, PoolSettings] = Field(default_factory=dict)
+    """By name; a pool needs no entry to exist."""
     mirrors: dict[str, str] = Field(default_factory=dict)
     """Where `comfyfleet provision` fetches from: beginning of a git or model address -> what takes its place."""
     limits: LimitSettings = LimitSettings()
@@ -249,7 +262,7 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
         "leases": (LeaseSettings,), "retention": (RetentionSettings,), "scheduling": (SchedulingSettings,),
         "supervision": (SupervisionSettings,), "watchdog": (WatchdogSettings,),
         "attached": (AttachedWorker, SupervisedWorker), "supervised": (SupervisedWorker,),
-        "recycle": (RecycleSettings,),
+        "recycle": (RecycleSettings,), "pools": (PoolSettings,),
     }  # fmt: skip
     models = next((groups[str(part)] for part in reversed(parents) if str(part) in groups), (Settings,))
     return [key for model in models for key in model.model_fields]

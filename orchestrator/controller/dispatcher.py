@@ -15,6 +15,7 @@ from typing import Protocol
 from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
 from orchestrator.controller.offers import CatalogReads, ModelContents, Offers
+from orchestrator.controller.warmer import Warmer
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import Busy, NotFound, Retryable
@@ -41,13 +42,19 @@ class Dispatcher:
     """See the module."""
 
     def __init__(
-        self, store: DispatcherStore, leadership: Leadership, scheduling: SchedulingSettings, metrics: DispatchMetrics
+        self,
+        store: DispatcherStore,
+        leadership: Leadership,
+        scheduling: SchedulingSettings,
+        metrics: DispatchMetrics,
+        warmer: Warmer | None = None,
     ) -> None:
         self._store = store
         self._leadership = leadership
         self._rules = Rules(scheduling.overtake_s, scheduling.heads)
         self._metrics = metrics
         self._offers = Offers(store)
+        self._warmer = warmer
 
     async def run(self) -> None:
         """Until cancelled. A store that cannot be reached makes it start over when it can."""
@@ -56,16 +63,24 @@ class Dispatcher:
     async def _dispatch(self) -> None:
         while True:
             try:
-                await _Term(self._store, self._offers, self._rules, self._metrics).run()
+                await _Term(self._store, self._offers, self._rules, self._metrics, self._warmer).run()
             except* (Busy, Retryable) as group:
                 log.warning("dispatching starts over from a snapshot: %s", group.exceptions[0])
             await asyncio.sleep(PAUSE_S)
 
 
 class _Term:
-    """From one snapshot to the next: the index, and the four tasks that keep it and use it."""
+    """From one snapshot to the next: the index, and the tasks that keep it and use it."""
 
-    def __init__(self, store: DispatcherStore, offers: Offers, rules: Rules, metrics: DispatchMetrics) -> None:
+    def __init__(
+        self,
+        store: DispatcherStore,
+        offers: Offers,
+        rules: Rules,
+        metrics: DispatchMetrics,
+        warmer: Warmer | None,
+    ) -> None:
+        self._warmer = warmer
         self._store = store
         self._offers = offers
         self._contents = ModelContents(store)
@@ -86,6 +101,8 @@ class _Term:
             group.create_task(self._read_workers(), name="dispatcher-workers")
             group.create_task(self._decide(), name="dispatcher-decide")
             group.create_task(self._save(), name="dispatcher-save")
+            if self._warmer is not None:
+                group.create_task(self._warmer.keep(self._index, self._clock), name="dispatcher-warm")
 
     async def _build(self, snapshot: Snapshot) -> None:
         try:
@@ -124,6 +141,10 @@ class _Term:
                 self._ended(run_id, worker_id, item.entry, item.end, now)
             case FeedKind.RESIDENCY, _, str(worker_id) if item.residency is not None:
                 self._index.holds(worker_id, item.residency, now)
+            case FeedKind.WARMED, _, str(worker_id) if item.warmed is not None and item.residency is not None:
+                self._index.holds(worker_id, item.residency, now)
+                if self._warmer is not None:
+                    self._warmer.ended(worker_id, item.warmed, frozenset(item.residency.vram), now)
             case FeedKind.WORKER, _, str(worker_id):
                 self._changed_workers.add(worker_id)
                 self._workers_changed.set()

@@ -107,7 +107,7 @@ class Intake:
     ) -> Accepted:
         workflow = compiled.workflow
         with _told_from(pointer("params")):
-            params = compiled.schema.complete(body.params, _draws(compiled.seeds))
+            params = compiled.schema.complete(body.params, compiled.draws())
             graph = patch(workflow.graph, workflow.bind, params)
         judged = gated(workflow, body, graph, compiled.schema)
         if judged is not None:
@@ -182,10 +182,6 @@ def _spec(body: JobOptions, **rest: Any) -> JobSpec:
 
 def _new_id() -> str:
     return uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
-
-
-def _draws(seeds: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    return {param: low + secrets.randbelow(high - low + 1) for param, (low, high) in seeds.items()}
 
 
 def _idempotency(key: str | None, target: str, body: JobOptions) -> Idempotency | None:

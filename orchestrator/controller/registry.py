@@ -6,6 +6,7 @@ meanwhile, and the intake then asks here again after `moved`.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +30,10 @@ class Compiled:
     workflow: Workflow
     schema: Schema
     seeds: Mapping[str, tuple[int, int]]  # what is drawn where a caller leaves it out: the least and the greatest
+
+    def draws(self) -> dict[str, int]:
+        """Such seeds, drawn."""
+        return {param: low + secrets.randbelow(high - low + 1) for param, (low, high) in self.seeds.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,10 @@ class Schema:
             raise InvalidRequest("invalid_params", first["message"] + told, pointer=first["pointer"], errors=errors)
         return completed
 
+    def defaults(self) -> dict[str, Any]:
+        """What is put where a caller leaves everything out."""
+        return _filled({}, self._defaults)
+
     def seeds(self, bind: Mapping[str, Binding]) -> dict[str, tuple[int, int]]:
         """The params to draw when a caller leaves them out, each with the least and the greatest integer to draw.
 

@@ -10,6 +10,8 @@ from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.models import ModelFile
 from orchestrator.scheduling.queue import Group
 
+WARMUP_S = 30.0  # to have a model back that was kept warm: a run, and for those who come meanwhile the wait
+
 
 class Cost(NamedTuple):
     """What a worker would need for a run, in seconds."""
@@ -34,6 +36,15 @@ def cost(view: WorkerView, group: Group, profile: str, learned: Learned, now: fl
 
 
 def evict_s(view: WorkerView, files: Iterable[ModelFile], fleet: Fleet) -> float:
-    """Seconds of reloading that the load would cause: what it pushes out, shared among all who hold the same too."""
+    """Seconds of reloading that the load would cause: what it pushes out, shared among all who hold the same too.
+
+    What falls below the floor of a warm pool is brought back for certain, by a whole warm-up.
+    """
     memory, alike = view.memory, fleet.holders.alike
-    return sum(memory.reload_s(file) / max(1, alike(file, view)) for file in memory.pushed_out_by(files))
+    seconds = 0.0
+    for file in memory.pushed_out_by(files):
+        holders = alike(file, view)
+        seconds += memory.reload_s(file) / max(1, holders)
+        if holders <= fleet.floor.get(file, 0):
+            seconds += WARMUP_S
+    return seconds

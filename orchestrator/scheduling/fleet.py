@@ -46,6 +46,7 @@ class WorkerView:
         "delivering",
         "doubted",
         "down_since",
+        "epoch",
         "files",
         "held",
         "id",
@@ -62,6 +63,7 @@ class WorkerView:
     def __init__(self, info: WorkerInfo) -> None:
         self.id = info.id
         self.info = info
+        self.epoch = 0
         self.state = WorkerState.STARTING
         self.note: str | None = None  # why it is in this state
         self.offer: Offer | None = None  # None: not inspected yet
@@ -106,6 +108,7 @@ class WorkerView:
         elif self.down_since is None:
             self.down_since = now
         self.info, self.state, self.note, self.offer = worker.info, worker.state, worker.note, offer
+        self.epoch = worker.epoch
         self.memory.resize(worker.info.vram_bytes, worker.info.ram_bytes)
         self.doubted = False
 
@@ -191,6 +194,7 @@ class Fleet:
         self.open: dict[WorkerView, None] = {}
         self.holders = Holders()
         self.open_holders = Holders()
+        self.floor: Mapping[ModelFile, int] = {}  # on how many workers a file is to be, whether or not runs need it
 
     def update(self, view: WorkerView, is_open: bool) -> None:
         """Takes over what the worker holds now, and whether it is open."""

@@ -7,8 +7,10 @@ back; such times are compared with each other alone, so that a jump of the machi
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Residency, Worker, WorkerState
 from orchestrator.scheduling import ticket as tickets
@@ -149,6 +151,17 @@ class Index:
             self._changed(view, now)
             self._parked[number] = held, view
             self.timers.at(now + DOUBT_S, self._unpark, number)
+
+    # What is kept warm
+
+    def sizes(self, models: Iterable[ModelRef]) -> dict[ModelRef, int]:
+        """Bytes of these files, as far as is known."""
+        return {model: self._files.file(model).bytes for model in models}
+
+    def keep(self, pool: str, floor: Mapping[ModelRef, int]) -> None:
+        """Has these files be dear to the pool, on so many workers each."""
+        if pool in self.pools:
+            self.pools[pool].fleet.floor = {self._files.file(model): count for model, count in floor.items()}
 
     # What a decision does
 

@@ -16,6 +16,7 @@ from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Progress
 from orchestrator.domain.needs import Content, ModelRef, Needs
 from orchestrator.domain.quality import Judgement, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
+from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
 from orchestrator.store.port import Contents, Frame, Posted, RunEnd
@@ -29,6 +30,8 @@ PROGRESS = TypeAdapter(Progress)
 INFO = TypeAdapter(WorkerInfo)
 WORKFLOW = TypeAdapter(Workflow)
 ASSET = TypeAdapter(Asset)
+WARMUP = TypeAdapter(Warmup)
+WARMED = TypeAdapter(Warmed)
 SCORES = TypeAdapter(dict[str, Score])
 JUDGEMENT = TypeAdapter(Judgement)
 

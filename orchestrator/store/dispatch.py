@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.domain.job import JobError
 from orchestrator.domain.run import QueueEntry
+from orchestrator.domain.warmup import Warmup
 from orchestrator.errors import Retryable
 from orchestrator.store import codec
 from orchestrator.store.database import Database
@@ -64,6 +65,9 @@ class RedisDispatch:
             *(self._db.script("assign", a.run_id, a.attempt, a.worker, codec.dump(a.reasons)) for a in assignments)
         )
         return [reply == 1 for reply in replies]
+
+    async def warm(self, worker_id: str, epoch: int, warmup: Warmup, within_s: float) -> bool:
+        return await self._db.script("warm", worker_id, epoch, warmup.id, codec.dump(warmup), int(within_s * 1000)) == 1
 
     async def refuse(self, run_id: str, attempt: int, error: JobError) -> None:
         # A reply of "superseded" is as good: the run left the queue some other way.
@@ -147,4 +151,5 @@ def _item(seq: int, fields: Mapping[bytes, bytes]) -> FeedItem:
         entry,
         codec.run_end(fields[b"state"], fields[b"data"]) if b"data" in fields else None,
         codec.residency(fields[b"residency"]) if b"residency" in fields else None,
+        codec.WARMED.validate_json(fields[b"warmed"]) if b"warmed" in fields else None,
     )

@@ -25,6 +25,7 @@
 | worker:ID               | hash   | info, state, epoch, residency          | with its entry in `workers`              |
 | worker:ID:events        | stream | its states and why; capped             | with its entry in `workers`              |
 | worker:ID:runs          | zset   | run ids it has, in order of assignment | when they end                            |
+| worker:ID:warmup        | hash   | what it is to warm up with             | TTL; when it is over, or it starts anew  |
 | mail:AGENT              | stream | hints to an agent; capped              | TTL                                      |
 | leader                  | string | the leading controller                 | TTL                                      |
 | learned                 | string | what the dispatcher learned            | one per fleet                            |
@@ -85,6 +86,9 @@ class Keys:
 
     def worker_events(self, worker_id: str) -> str:
         return f"{self.prefix}worker:{worker_id}:events"
+
+    def worker_warmup(self, worker_id: str) -> str:
+        return f"{self.prefix}worker:{worker_id}:warmup"
 
     def mail(self, agent: str) -> str:
         return f"{self.prefix}mail:{agent}"

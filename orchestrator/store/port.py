@@ -18,6 +18,7 @@ from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Origin, P
 from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
+from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
 
@@ -232,6 +233,7 @@ class MailKind(StrEnum):
     ASSIGN = "assign"
     CANCEL = "cancel"
     FREE = "free"
+    WARM = "warm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +276,14 @@ class RunStore(Protocol):
 
     async def report_residency(self, worker_id: str, epoch: int, residency: Residency) -> None:
         """What it holds now, other than the end of a run tells. Raises Superseded."""
+        ...
+
+    async def warmup(self, worker_id: str, warmup_id: str) -> Warmup | None:
+        """What the worker is to warm up with; None: not any more."""
+        ...
+
+    async def warmed(self, worker_id: str, epoch: int, warmup_id: str, warmed: Warmed, residency: Residency) -> None:
+        """The warm-up is over, and left this in the worker's memory. Raises Superseded."""
         ...
 
     async def report_worker(self, worker_id: str, epoch: int, event: WorkerEvent | None, note: str) -> None:
@@ -334,6 +344,7 @@ class FeedKind(StrEnum):
     ENDED = "ended"  # run_id, worker, entry, end
     WORKER = "worker"  # worker changed: read it again
     RESIDENCY = "residency"  # worker, residency
+    WARMED = "warmed"  # worker, residency, warmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +368,7 @@ class FeedItem:
     entry: QueueEntry | None = None
     end: RunEnd | None = None
     residency: Residency | None = None
+    warmed: Warmed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -446,6 +458,11 @@ class DispatchStore(Protocol):
 
     async def assign(self, assignments: Sequence[Assignment]) -> Sequence[bool]:
         """Each re-checked in the store (run queued, attempt, worker ready and leased); False: not done."""
+        ...
+
+    async def warm(self, worker_id: str, epoch: int, warmup: Warmup, within_s: float) -> bool:
+        """Has a worker warm up. Re-checked in the store (ready and leased, of that epoch, without runs and another
+        warm-up); False: not done. After `within_s` the order is void."""
         ...
 
     async def refuse(self, run_id: str, attempt: int, error: JobError) -> None:

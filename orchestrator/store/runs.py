@@ -14,6 +14,7 @@ from blake3 import blake3
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import JobError, Progress
+from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Superseded
 from orchestrator.graph.bind import overlaid
@@ -52,6 +53,16 @@ class RedisRuns:
     async def report_models(self, worker_id: str, epoch: int, models: Contents) -> None:
         document = codec.dump_contents(models)
         reply = await self._db.script("report_models", worker_id, epoch, _digest(document), document)
+        _accepted(reply, f"worker {worker_id}")
+
+    async def warmup(self, worker_id: str, warmup_id: str) -> Warmup | None:
+        (row,) = await self._db.fetch(("HMGET", self._keys.worker_warmup(worker_id), "id", "document"))
+        known, document = row
+        return codec.WARMUP.validate_json(document) if known and known.decode() == warmup_id else None
+
+    async def warmed(self, worker_id: str, epoch: int, warmup_id: str, warmed: Warmed, residency: Residency) -> None:
+        document = codec.dump(codec.residency_document(residency))
+        reply = await self._db.script("warmed", worker_id, epoch, warmup_id, codec.dump(warmed), document)
         _accepted(reply, f"worker {worker_id}")
 
     async def report_worker(self, worker_id: str, epoch: int, event: WorkerEvent | None, note: str) -> None:

@@ -12,14 +12,16 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from time import monotonic
+from typing import Protocol
 
 from orchestrator.comfy.answers import Queue
 from orchestrator.comfy.protocol import Event, Preview, Status, Text, Unknown
 from orchestrator.comfy.stream import Connected, Disconnected, Heard, Stream
 from orchestrator.errors import WorkerFault
 from orchestrator.worker.backoff import passed
+from orchestrator.worker.cancellation import CancelScope
 from orchestrator.worker.context import End, WorkerContext
-from orchestrator.worker.execution import Execution
+from orchestrator.worker.prompt import Prompt
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,22 @@ STALLED_S = 60.0  # between two prompts it may unload models, which takes second
 GONE_AFTER_S: Mapping[str, float] = {"comfyui_refused": 1.0, "comfyui_broken": 10.0, "comfyui_timeout": 60.0}
 
 
-class Monitor:
-    """`executions` are those of the context, by run id."""
+class Followed(Protocol):
+    """A prompt of ours: of a run, or of a warm-up."""
 
-    def __init__(self, context: WorkerContext, executions: Mapping[str, Execution]) -> None:
+    run_id: str
+    scope: CancelScope
+    prompt: Prompt
+
+    def hear(self, event: Event, frame: str | bytes) -> None:
+        """What ComfyUI says of it, as it came and as it was understood."""
+        ...
+
+
+class Monitor:
+    """`executions` are what we have there, by run id."""
+
+    def __init__(self, context: WorkerContext, executions: Mapping[str, Followed]) -> None:
         self._context = context
         self._executions = executions
         self._stream = Stream(context.client.url)
@@ -97,7 +111,7 @@ class Monitor:
             )
         )
 
-    def _unheard(self, execution: Execution) -> bool:
+    def _unheard(self, execution: Followed) -> bool:
         prompt = execution.prompt
         return prompt.following and (prompt.posted_as is None or prompt.posted_as != self._context.client_id)
 
@@ -118,7 +132,7 @@ class Monitor:
             self._unproven = False
             self._prove(queue, followed)
 
-    def _prove(self, queue: Queue, followed: list[Execution]) -> None:
+    def _prove(self, queue: Queue, followed: list[Followed]) -> None:
         """A ComfyUI that was restarted has forgotten everything, and may offer other nodes and models."""
         if not any(execution.run_id in queue for execution in followed):
             self._context.end(End.CHANGED, "its websocket was lost, and it may have been restarted meanwhile")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections import ChainMap
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.delivery.storage import Storage
@@ -35,6 +37,7 @@ from orchestrator.worker.monitor import GONE_AFTER_S, RETRY_S, Monitor
 from orchestrator.worker.reporter import Reporter
 from orchestrator.worker.residency import WorkerMemory
 from orchestrator.worker.staging import Stager
+from orchestrator.worker.warming import Warmups
 from orchestrator.worker.watchdog import Budgets
 
 log = logging.getLogger(__name__)
@@ -68,6 +71,7 @@ class Tenure:
         self._clients = AsyncExitStack()
         self._context: WorkerContext | None = None  # once what the store has for us is taken up
         self._gauge: Gauge | None = None
+        self._warmups: Warmups | None = None
         self._anew = False
         self._executions: dict[str, Execution] = {}
         self._runs: set[asyncio.Task[None]] = set()
@@ -98,6 +102,8 @@ class Tenure:
             self._freeing = self._freeing or self._group.create_task(self._free(self._context))
         elif mail.kind is MailKind.ASSIGN and mail.run_id:
             self._take(self._context, mail.run_id)
+        elif mail.kind is MailKind.WARM and mail.run_id and self._warmups is not None:
+            self._start(self._warm(self._warmups, mail.run_id))
         elif mail.kind is MailKind.CANCEL and mail.run_id in self._executions:
             self._executions[mail.run_id].stop(Stop.CANCEL)
 
@@ -150,8 +156,9 @@ class Tenure:
             self._info = self._host.info
             inspection = await self._inspect(client)
             context = self._equip(client, inspection)
-            monitor = Monitor(context, self._executions)
             gauge = self._gauge = Gauge(context, self._executions, self._epoch, known=not self._anew)
+            warmups = self._warmups = Warmups(context, gauge, self._epoch, self._is_wanted, partial(self.tell, None))
+            monitor = Monitor(context, ChainMap[str, Any](self._executions, warmups.prompts))
             async with asyncio.TaskGroup() as group:
                 group.create_task(monitor.look())
                 group.create_task(monitor.listen())
@@ -262,9 +269,27 @@ class Tenure:
             return
         self._untouched.discard(run_id)
         execution = self._executions[run_id] = Execution(run_id, context, found, adopted)
-        task = self._group.create_task(self._execute(execution))
+        if self._warmups is not None:
+            self._warmups.give_up()
+        self._start(self._execute(execution))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """What has to come to its end before this does."""
+        task = self._group.create_task(work)
         self._runs.add(task)
         task.add_done_callback(self._runs.discard)
+
+    async def _warm(self, warmups: Warmups, warmup_id: str) -> None:
+        try:
+            await warmups.serve(warmup_id)
+        except Superseded as error:
+            self.end(End.SUPERSEDED, error.message)
+        if not self._ending.done():
+            self._host.over(warmup_id)
+
+    def _is_wanted(self) -> bool:
+        """There is something to do, or this is about to end."""
+        return bool(self._executions) or self._leaving is not None or self._ending.done()
 
     async def _execute(self, execution: Execution) -> None:
         try:
@@ -318,6 +343,8 @@ class Tenure:
         self._leaving = ending
         for execution in self._executions.values():
             execution.stop(Stop.RETURN, ending.note)
+        if self._warmups is not None:
+            self._warmups.give_up()
         self._end_if_left()
 
     def _end_if_left(self) -> None:
@@ -334,6 +361,8 @@ class Tenure:
                 await insist(lambda: self._store.lost_worker(self._info.id, self._epoch, ending.note))
         for execution in self._executions.values():
             execution.stop(Stop.LEAVE if leaving else Stop.LOSE, ending.note)
+        if self._warmups is not None:
+            self._warmups.give_up(Stop.LOSE)
         if self._runs:
             await asyncio.wait(self._runs)
         if self._context is not None and ending.why not in (End.GONE, End.SICK):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.warmup import Warmed, WarmEnd, Warmup
 from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import Conflict, NotFound, Superseded
-from orchestrator.store.port import FeedKind
+from orchestrator.store.port import Assignment, FeedKind, Mail, MailKind
 from orchestrator.store.redis import RedisStore
-from tests.fixtures.stored import feed
+from tests.fixtures.driving import eventually
+from tests.fixtures.stored import feed, submission
 
 INFO = WorkerInfo(id="w", url="http://w", pool="default", agent="a", catalog="c" * 8)
 
@@ -99,6 +103,60 @@ async def test_what_a_worker_holds_is_told_to_the_dispatcher_too(store: RedisSto
         with pytest.raises(Superseded):
             await store.report_residency("w", stale, Residency())
     assert (await store.worker("w")).residency == held
+
+
+WARMUP = Warmup("b9a2c4de-0000-4000-8000-000000000001", "flow", {"1": {"class_type": "A", "inputs": {}}}, ("1",), 60.0)
+
+
+async def test_a_warm_up_from_its_order_to_its_end(store: RedisStore) -> None:
+    epoch = await ready(store)
+    mail = store.mail("a")
+    coming = asyncio.ensure_future(anext(mail))
+    await asyncio.sleep(0.05)  # the mailbox is read from when its reader is there
+    assert await store.warm("w", epoch, WARMUP, 60.0)
+    assert await coming == Mail(MailKind.WARM, "w", WARMUP.id)
+    assert await store.warmup("w", WARMUP.id) == WARMUP
+    assert await store.warmup("w", "another") is None
+    assert not await store.warm("w", epoch, WARMUP, 60.0)  # one at a time
+    seq = (await store.snapshot()).seq
+    warmed, held = Warmed("flow", WarmEnd.DONE), Residency((ModelRef("vae", "x"),))
+    await store.warmed("w", epoch, WARMUP.id, warmed, held)
+    [item] = await feed(store, seq)
+    assert (item.kind, item.worker, item.warmed, item.residency) == (FeedKind.WARMED, "w", warmed, held)
+    assert (await store.worker("w")).residency == held
+    assert await store.warmup("w", WARMUP.id) is None
+    assert await store.warm("w", epoch, WARMUP, 0.001)
+    await mail.aclose()  # pyright: ignore[reportAttributeAccessIssue]
+
+    async def void() -> bool:
+        return await store.warmup("w", WARMUP.id) is None
+
+    await eventually(void, "the order to be void")
+
+
+async def test_a_worker_is_warmed_up_only_if_it_is_as_it_was_seen(store: RedisStore) -> None:
+    epoch = await ready(store)
+    assert not await store.warm("w", epoch + 1, WARMUP, 60.0)
+    assert not await store.warm("nobody", epoch, WARMUP, 60.0)
+    await store.move_worker("w", WorkerEvent.DRAIN)
+    assert not await store.warm("w", epoch, WARMUP, 60.0)
+    await store.move_worker("w", WorkerEvent.RESUME)
+    it = submission()
+    await store.submit(it)
+    assert await store.assign([Assignment(it.entry.run_id, 1, "w", {})]) == [True]
+    assert not await store.warm("w", epoch, WARMUP, 60.0)
+
+
+async def test_an_order_to_warm_up_ends_with_the_registration_that_it_was_for(store: RedisStore) -> None:
+    epoch = await ready(store)
+    assert await store.warm("w", epoch, WARMUP, 60.0)
+    again = await ready(store)
+    assert await store.warmup("w", WARMUP.id) is None
+    with pytest.raises(Superseded):
+        await store.warmed("w", epoch, WARMUP.id, Warmed("flow", WarmEnd.DONE), Residency())
+    await store.lost_worker("w", again, "gone")
+    with pytest.raises(Superseded):
+        await store.warmed("w", again, WARMUP.id, Warmed("flow", WarmEnd.DONE), Residency())
 
 
 async def test_the_story_of_a_worker(store: RedisStore) -> None:

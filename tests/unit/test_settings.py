@@ -170,3 +170,24 @@ def test_the_variable_of_the_clients_is_no_mistake(monkeypatch: pytest.MonkeyPat
 )
 def test_a_worker_is_called_after_its_url_unless_it_has_an_id(url: str, id: str | None, expected: str) -> None:
     assert AttachedWorker(url=url, id=id).worker_id == expected
+
+
+def test_pools_are_kept_warm_by_name(write) -> None:
+    pools = load(write("pools: {default: {min_warm: 2, warm: [sdxl-base-refiner, sd15-txt2img]}}")).pools
+    assert pools["default"].min_warm == 2
+    assert pools["default"].warm == ("sdxl-base-refiner", "sd15-txt2img")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pools: {default: {min_wram: 2}}", "unknown key pools.default.min_wram; did you mean min_warm?"),
+        ("pool: {default: {}}", "unknown key pool; did you mean pools?"),
+        ("pools: {default: {min_warm: 0}}", "pools.default.min_warm"),
+        ("pools: {Big Ones: {}}", "pools"),
+    ],
+)
+def test_a_mistake_in_a_pool_is_told(write, text: str, told: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        load(write(text))
+    assert told in refused.value.message

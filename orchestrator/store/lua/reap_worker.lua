@@ -12,7 +12,7 @@ for _, run in ipairs(redis.call('ZRANGE', P .. 'worker:' .. worker .. ':runs', 0
 end
 if #runs == 0 and tonumber(lease) < now - FORGET_WORKER then
   redis.call('ZREM', P .. 'workers', worker)
-  redis.call('DEL', key, key .. ':events')
+  redis.call('DEL', key, key .. ':events', key .. ':warmup')
   feed('worker', 'worker', worker)
 end
 return runs

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency, WorkerState
+from orchestrator.scheduling.cost import WARMUP_S, evict_s
 from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.memory import Memory
@@ -111,3 +112,19 @@ def test_what_a_worker_says_that_it_holds_is_believed_while_it_answers() -> None
     index.worker(worker("w", state=WorkerState.DOWN), None, 2.0)
     index.holds("w", Residency((checkpoint("b"),)), 3.0)
     assert not memory.files()
+
+
+def test_what_a_warm_pool_keeps_is_dear_to_push_out() -> None:
+    index = Index()
+    for name, model in (("keeps", "a"), ("spare", "b")):
+        index.worker(worker(name, vram=(model,)), offer("a", "b", "c"), 0.0)
+    fleet = index.pools["default"].fleet
+    index.queued(entry(1, "c"), 0.0)
+    (group,) = index.pools["default"].queue.line
+    keeps, spare = fleet.workers["keeps"], fleet.workers["spare"]
+    assert evict_s(keeps, group.files, fleet) == evict_s(spare, group.files, fleet)
+    index.keep("default", {checkpoint("a"): 1})
+    assert evict_s(keeps, group.files, fleet) >= evict_s(spare, group.files, fleet) + WARMUP_S
+    assert one(index).worker == "spare"
+    index.worker(worker("another", vram=("a",)), offer("a", "b", "c"), 0.0)
+    assert evict_s(keeps, group.files, fleet) < WARMUP_S  # there is one more that holds it
