@@ -80,15 +80,32 @@ def _print_job(job: dict[str, Any]) -> None:
     out.print(", ".join(timings) + (f"; cost {dollars(job['cost'])}" if job["cost"] is not None else ""))
     for run in job["runs"]:
         outcome = f": {run['outcome']}" if run["outcome"] else ""
-        out.print(f"run {run['attempt']} on {run['worker'] or 'no worker yet'}: {run['state']}{outcome}", markup=False)
+        out.print(f"{_called(job, run)} on {run['worker'] or 'no worker yet'}: {run['state']}{outcome}", markup=False)
         if run["lock"]:
             out.print(f"  under lock {run['lock']}", markup=False, soft_wrap=True)
+    if quality := job["quality"]:
+        _print_quality(quality)
     for output in job["outputs"]:
         shape = f" {output['width']}x{output['height']}" if output["width"] else ""
         out.print(f"  {output['url']}  {output['name']}{shape}  {size(output['size_bytes'])}", markup=False)
     if error := job["error"]:
         node = f" in node {error['node_id']} ({error['class_type']})" if error["node_id"] else ""
         out.print(f"failed{node}: {error['message']}", style="red", markup=False)
+
+
+def _called(job: dict[str, Any], run: dict[str, Any]) -> str:
+    return f"candidate {run['slot']}, run {run['attempt']}" if job["quality"] else f"run {run['attempt']}"
+
+
+def _print_quality(quality: dict[str, Any]) -> None:
+    out.print(f"quality {quality['state']}" + (f": {quality['why']}" if quality["why"] else ""), markup=False)
+    for candidate in quality["candidates"]:
+        mark = "*" if candidate["chosen"] else " "
+        scores = ", ".join(
+            f"{name} {'-' if score['value'] is None else format(score['value'], '.2f')}"
+            for name, score in candidate["scores"].items()
+        )
+        out.print(f" {mark} candidate {candidate['slot']}: {scores or candidate['state']}", markup=False)
 
 
 def _print_explanation(explanation: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.cli import demo, doctor, jobs, pins, run, serve, simulate, workers, workflows
+from orchestrator.cli import demo, doctor, jobs, pins, reviews, run, serve, simulate, workers, workflows
 from orchestrator.cli.bench import command as bench
 from orchestrator.cli.errors import OneLineErrors
 
@@ -31,6 +31,7 @@ app.command("jobs", rich_help_panel=WORK)(jobs.list_jobs)
 app.command("job", rich_help_panel=WORK)(jobs.show_job)
 app.command(rich_help_panel=WORK)(jobs.cancel)
 app.command(rich_help_panel=WORK)(jobs.explain)
+app.add_typer(reviews.app, name="reviews", rich_help_panel=WORK)
 
 app.add_typer(workflows.app, name="workflows", rich_help_panel=SETUP)
 app.add_typer(workers.app, name="workers", rich_help_panel=SETUP)

@@ -183,6 +183,24 @@ def test_jobs_job_and_explain_tell_of_a_job(run) -> None:
     assert f"run 1 on {worker}: " in run("explain", job_id).stdout
 
 
+def test_a_person_decides_on_candidates(run, fleet: str) -> None:
+    gate = {"scores": {"sharpness": {"min": 0.5}}, "images": ["2"], "candidates": 2, "otherwise": "review"}
+    schema = {"type": "object", "properties": {"color": {"type": "integer", "minimum": 0, "maximum": 255}}}
+    workflow = {"name": "judged", "graph": TRIVIAL, "params": schema, "bind": {"color": "1.color"}}
+    ask(fleet, "POST", "/v1/workflows", {**workflow, "quality": {**gate, "on_miss": {"reseed": "color"}}})
+    for order, status in (("approve", "succeeded"), ("reject", "failed")):
+        job_id = ask(fleet, "POST", "/v1/workflows/judged/jobs", {"params": {"color": 7}})["id"]
+        while job_id not in (listed := run("reviews", "--json").stdout):
+            pass
+        assert json.loads(listed)["reviews"][0]["quality"]["state"] == "review"
+        assert "at least 0.50 is wanted" in " ".join(run("reviews").stdout.split())
+        assert f"job {job_id}: {status}" in run("reviews", order, job_id, "--comment", "seen").stdout
+        shown = run("job", job_id).stdout
+        assert "sharpness 0.00" in shown
+        assert ("* candidate" in shown) == (order == "approve")
+        assert "waits for nobody" in one_line(run("reviews", order, job_id, code=2))
+
+
 def test_cancel_stops_a_queued_job(run, fleet: str) -> None:
     from orchestrator.cli.client import ask
 
