@@ -6,12 +6,12 @@ holds the run's id keeps the files of runs apart, and makes every run save its o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.loaders import looks_like_model
-from orchestrator.graph.shape import Graph, asset_id, is_asset, is_link, is_list, is_object, pointer, sources
+from orchestrator.graph.shape import Graph, asset, asset_id, is_asset, is_link, is_list, is_object, pointer, sources
 
 _PREFIX = "filename_prefix"
 _DEFAULT_PREFIX = "ComfyUI"
@@ -45,6 +45,19 @@ def stage(graph: Graph, run_id: str, files: Mapping[str, str]) -> Graph:
     return staged
 
 
+def reassigned(graph: Graph, ids: Mapping[str, str]) -> Graph:
+    """The graph with other assets in place of some: id -> id. Every asset in it has an id."""
+
+    def swap(said: Mapping[str, Any]) -> Any:
+        found = ids.get(asset_id(said) or "")
+        return said if found is None else asset(found)
+
+    return {
+        node_id: {**node, "inputs": {name: _replaced(value, swap) for name, value in node["inputs"].items()}}
+        for node_id, node in graph.items()
+    }
+
+
 def break_cache(graph: Graph, nonce: str) -> Graph:
     """A graph that does the same, and that ComfyUI has not executed before: it cannot be answered from its node cache.
 
@@ -64,7 +77,19 @@ def _only_loads(node: Mapping[str, Any]) -> bool:
 def _staged(value: Any, run_id: str, files: Mapping[str, str], node_id: str, name: str) -> Any:
     if name == _PREFIX and not (is_list(value) or is_object(value)):
         return _under(f"fleet/{run_id}/", str(value))
-    return _with_files(value, files, node_id, name) if any(_assets(value)) else value
+    if not any(_assets(value)):
+        return value
+
+    def file_of(said: Mapping[str, Any]) -> str:
+        wanted = _id(said, node_id, name)
+        if wanted not in files:
+            where = pointer(node_id, "inputs", name)
+            raise InvalidRequest(
+                "missing_asset", f"{where}: there is no asset {wanted}; upload it again", pointer=where
+            )
+        return files[wanted]
+
+    return _replaced(value, file_of)
 
 
 def _under(folder: str, prefix: str) -> str:
@@ -73,20 +98,14 @@ def _under(folder: str, prefix: str) -> str:
     return folder + (prefix.replace("\\", "/").strip("/") or _DEFAULT_PREFIX)
 
 
-def _with_files(value: Any, files: Mapping[str, str], node_id: str, name: str) -> Any:
-    # Recursion is safe here: parsing bounded the depth.
+def _replaced(value: Any, swap: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """With `swap` of it in place of each asset. Recursion is safe here: parsing bounded the depth."""
     if is_asset(value):
-        wanted = _id(value, node_id, name)
-        if wanted not in files:
-            where = pointer(node_id, "inputs", name)
-            raise InvalidRequest(
-                "missing_asset", f"{where}: there is no asset {wanted}; upload it again", pointer=where
-            )
-        return files[wanted]
+        return swap(value)
     if is_list(value):
-        return [_with_files(each, files, node_id, name) for each in value]
+        return [_replaced(each, swap) for each in value]
     if is_object(value):
-        return {key: _with_files(each, files, node_id, name) for key, each in value.items()}
+        return {key: _replaced(each, swap) for key, each in value.items()}
     return value
 
 

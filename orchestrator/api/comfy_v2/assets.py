@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.api.comfy_v2.contract import ROOT
+from orchestrator.api.comfy_v2.outputs import Outputs, stored_file
 from orchestrator.api.comfy_v2.requests import Mint
-from orchestrator.api.comfy_v2.views import ComfyAssetView, Site, asset_view, named_output, output_asset_view
+from orchestrator.api.comfy_v2.views import ComfyAssetView, Site, asset_view, output_asset_view
 from orchestrator.api.errors import answer
 from orchestrator.api.files import FILE_ANSWERS, RANGE_HEADER, StoredFile, send
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.uploads import Envelope, Uploads, tame
 from orchestrator.delivery.keys import asset_key
-from orchestrator.domain.asset import Asset, Output, asset_id
-from orchestrator.domain.job import Job
+from orchestrator.domain.asset import Asset, asset_id
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.settings import RetentionSettings
 
@@ -32,6 +32,7 @@ class ComfyAssetRoutes:
     def __init__(self, services: Services, uploads: Uploads, retention: RetentionSettings) -> None:
         self._store = services.store
         self._storage = services.storage
+        self._outputs = Outputs(services)
         self._uploads = uploads
         self._retention = retention
 
@@ -105,15 +106,14 @@ class ComfyAssetRoutes:
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         named = id_of(request, "asset")
-        if found := await self._output(named):
+        if found := await self._outputs.find(named):
             return answer(output_asset_view(*found, Site.of(request, self._retention)))
         return self._shown(request, await self._store.asset(named))
 
     async def content(self, request: web.Request) -> web.StreamResponse:
         named = id_of(request, "asset")
-        if found := await self._output(named):
-            _, _, output = found
-            file = StoredFile(output.path, output.size_bytes, output.content_type, output.name, output.hash)
+        if found := await self._outputs.find(named):
+            file = stored_file(found[2])
         else:
             asset = await self._store.asset(named)
             file = StoredFile(asset_key(asset.hash), asset.size_bytes, asset.content_type, asset.name, asset.hash)
@@ -121,7 +121,7 @@ class ComfyAssetRoutes:
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
         named = id_of(request, "asset")
-        if await self._output(named):
+        if await self._outputs.find(named):
             raise InvalidRequest("forbidden", "the outputs of a job are kept for as long as the job, and go with it")
         asset = await self._store.drop_asset(named)
         await self._storage.delete(asset_key(asset.hash))
@@ -138,20 +138,6 @@ class ComfyAssetRoutes:
         except NotFound:
             return None
         return asset if asset.hash == content_hash else None
-
-    async def _output(self, named: str) -> tuple[Job, int, Output] | None:
-        """The output with that id; None where it is no output's. Raises NotFound."""
-        place = named_output(named)
-        if place is None:
-            return None
-        job_id, n = place
-        try:
-            job = await self._store.job(job_id)
-        except NotFound as error:
-            raise NotFound("asset_not_found", f"there is no asset {named}: {error.message}") from None
-        if n >= len(job.outputs):
-            raise NotFound("asset_not_found", f"job {job_id} is {job.status} and has {len(job.outputs)} outputs")
-        return job, n, job.outputs[n]
 
     def _shown(
         self, request: web.Request, asset: Asset, file_path: str | None = None, created_new: bool | None = None

@@ -10,6 +10,7 @@ from aiohttp import web
 from orchestrator.api import sse
 from orchestrator.api.comfy_v2.contract import ROOT
 from orchestrator.api.comfy_v2.events import follow
+from orchestrator.api.comfy_v2.outputs import Outputs
 from orchestrator.api.comfy_v2.requests import ComfyJob, ComfyJobFilter
 from orchestrator.api.comfy_v2.views import (
     ComfyHealthView,
@@ -38,6 +39,7 @@ class ComfyJobRoutes:
         self._store = services.store
         self._intake = services.intake
         self._events = services.events
+        self._outputs = Outputs(services)
         self._retention = retention
 
     def table(self) -> Sequence[Route]:
@@ -98,14 +100,14 @@ class ComfyJobRoutes:
 
     async def submit(self, request: web.Request, body: ComfyJob) -> web.StreamResponse:
         wanted = GraphJob(workflow=body.workflow, metadata=body.metadata)
+        key = request.headers.get(_KEY)
         try:
-            accepted = await self._intake.submit_graph(wanted, request.headers.get(_KEY), once=True)
+            job = await self._submitted(wanted, key)
         except InvalidRequest as refusal:
-            if refusal.code != "idempotency_key_reuse":
+            if refusal.code != "missing_asset" or not (graph := await self._outputs.taken_in(body.workflow)):
                 raise
-            message = "this Idempotency-Key was used before: each may be used once, so look for the job that it made"
-            raise InvalidRequest(refusal.code, message, **refusal.details) from None
-        return answer(job_view(accepted.job, self._site(request)), 201)
+            job = await self._submitted(wanted.model_copy(update={"workflow": graph}), key)
+        return answer(job_view(job, self._site(request)), 201)
 
     async def list_jobs(self, request: web.Request, query: ComfyJobFilter) -> web.StreamResponse:
         page = await self._store.jobs(JobQuery(labels=query.metadata, limit=query.limit, cursor=query.cursor))
@@ -125,6 +127,15 @@ class ComfyJobRoutes:
         await self._store.job(job_id)  # refuses what is none: the stream would do so in the midst of the answer
         async with aclosing(follow(self._store, self._events, job_id, self._site(request))) as events:
             return await sse.stream(request, events)
+
+    async def _submitted(self, wanted: GraphJob, key: str | None) -> Job:
+        try:
+            return (await self._intake.submit_graph(wanted, key, once=True)).job
+        except InvalidRequest as refusal:
+            if refusal.code != "idempotency_key_reuse":
+                raise
+            message = "this Idempotency-Key was used before: each may be used once, so look for the job that it made"
+            raise InvalidRequest(refusal.code, message, **refusal.details) from None
 
     async def _shown(self, request: web.Request, job: Job) -> web.StreamResponse:
         position = await self._store.queue_position(job.spec.id) if job.status is JobStatus.QUEUED else None

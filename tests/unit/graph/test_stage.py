@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.graph.shape import asset, is_link
-from orchestrator.graph.stage import asset_ids, break_cache, stage
+from orchestrator.graph.stage import asset_ids, break_cache, reassigned, stage
 from orchestrator.graph.validate import validate
 
 FILES = {"ast_1": "aa.png", "ast_2": "bb.wav"}
@@ -21,6 +21,13 @@ def node(class_type: str = "A", **inputs: Any) -> dict[str, Any]:
 def test_assets_are_found_wherever_they_stand():
     graph = node(a=asset("ast_2"), b={"image": asset("ast_1"), "x": [asset("ast_3")]}, c=["1", 0], d=asset("ast_2"))
     assert asset_ids(graph) == ("ast_1", "ast_2", "ast_3")
+
+
+def test_other_assets_take_the_place_of_some():
+    graph = node(a=asset("old"), b={"image": asset("old"), "x": [asset("ast_1"), 3]}, c=["1", 0])
+    assert reassigned(graph, {"old": "new"}) == node(
+        a=asset("new"), b={"image": asset("new"), "x": [asset("ast_1"), 3]}, c=["1", 0]
+    )
 
 
 def test_assets_become_file_names_wherever_they_stand():

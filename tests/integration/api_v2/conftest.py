@@ -1,0 +1,113 @@
+"""Comfy's own clients, unmodified, at two doors: a fleet of two simulated ComfyUIs, and, as the yardstick, the official
+comfy-api-proxy in front of one. All in processes of their own, started once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comfy_sdk import Comfy
+
+from tests.fixtures.comfyui import CHILD
+
+STEP_S = 0.02
+PROXY = """
+import asyncio, sys
+from aiohttp import web
+from comfy_api_proxy.app import make_app
+
+async def main():
+    runner = web.AppRunner(make_app(sys.argv[1]))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print("ready http://127.0.0.1:%d" % site._server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where clients of the Comfy API v2 are served."""
+
+    name: str
+    url: str
+
+    def needs(self, what: str) -> None:
+        """Skips the test where the yardstick cannot answer."""
+        if self.name == "proxy":
+            pytest.skip(f"comfy-api-proxy has no {what}")
+
+
+@contextmanager
+def served(command: Sequence[str], **options: Any) -> Iterator[str]:
+    """The URL of a process that prints where it is ready, and ends with its standard input."""
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
+    )
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("ready http://"), f"no ready line but {line!r}, exit {process.poll()}"
+        yield line.split()[1]
+    finally:
+        process.stdin.close()
+        process.terminate()
+        process.wait()
+        process.stdout.close()
+
+
+@contextmanager
+def simulated(**config: Any) -> Iterator[str]:
+    with served(["-c", CHILD, json.dumps([0, config])]) as url:
+        yield url
+
+
+@contextmanager
+def up(folder: Path, **settings: Any) -> Iterator[str]:
+    config = folder / "fleet.yaml"
+    config.write_text(json.dumps({"data_dir": "data", "workflows": None, "listen": "127.0.0.1:0"} | settings))
+    with served(["-m", "orchestrator", "up", "--config", str(config)]) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def fleet_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with ExitStack() as stack:
+        urls = [stack.enter_context(simulated(step_seconds=STEP_S)) for _ in range(2)]
+        workers = [{"id": name, "url": url} for name, url in zip("ab", urls, strict=True)]
+        yield stack.enter_context(up(tmp_path_factory.mktemp("fleet"), workers=workers))
+
+
+@pytest.fixture(scope="session")
+def proxy_url() -> Iterator[str]:
+    with simulated(step_seconds=STEP_S) as comfyui, served(["-c", PROXY, comfyui]) as url:
+        yield url
+
+
+@pytest.fixture(params=["fleet", "proxy"])
+def door(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Door:
+    url = request.getfixturevalue(f"{request.param}_url")
+    monkeypatch.setenv("COMFY_BASE_URL", url)
+    return Door(request.param, url)
+
+
+@pytest.fixture
+def fleet(fleet_url: str, monkeypatch: pytest.MonkeyPatch) -> Door:
+    monkeypatch.setenv("COMFY_BASE_URL", fleet_url)
+    return Door("fleet", fleet_url)
+
+
+@pytest.fixture
+def comfy(door: Door) -> Iterator[Comfy]:
+    with Comfy() as client:
+        yield client
