@@ -176,7 +176,7 @@ def _entry(entry: Mapping[str, Any]) -> HistoryEntry:
         succeeded=succeeded,
         interrupted=interrupted,
         failure=None if error is None else _failure(error),
-        outputs=tuple(_outputs(_dict(entry.get("outputs")))),
+        outputs=parse_outputs(_dict(entry.get("outputs"))),
         cached=frozenset(str(node) for node in _list(messages.get("execution_cached", {}).get("nodes"))),
         targets=tuple(str(node) for node in _list(prompt[4])) if len(prompt) > 4 else (),
         reports=dict(_reports(_dict(entry.get("outputs")))),
@@ -203,8 +203,12 @@ def _failure(error: Mapping[str, Any]) -> Failure:
     )
 
 
+def parse_outputs(by_node: Mapping[str, Any]) -> tuple[FileOutput | TextOutput, ...]:
+    """Every file and text that nodes show, once each: some nodes list the same file under several kinds."""
+    return tuple(_outputs(by_node))
+
+
 def _outputs(by_node: Mapping[str, Any]) -> Iterator[FileOutput | TextOutput]:
-    """Every file and text, once each: some nodes list the same file under several kinds."""
     seen: set[tuple[str, str, str]] = set()
     for node_id, kinds in by_node.items():
         for kind, items in _dict(kinds).items():

@@ -7,7 +7,7 @@ of ComfyUI say new things. The shapes are those of ComfyUI's server.py, executio
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
@@ -75,10 +75,11 @@ class ProgressState:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """An output node is done. What it made is read from the history, which alone is the truth."""
+    """An output node is done. `shown` is what it says that it made; how it all ended, the history alone knows."""
 
     prompt_id: str
     node: str
+    shown: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any]], Event]] = {
     "executing": _executing,
     "progress": _progress,
     "progress_state": _progress_state,
-    "executed": lambda data: Executed(text(data["prompt_id"]), _node(data)),
+    "executed": lambda data: Executed(text(data["prompt_id"]), _node(data), mapping(data.get("output") or {})),
     "execution_success": lambda data: Succeeded(text(data["prompt_id"])),
     "execution_error": lambda data: Failed(text(data["prompt_id"])),
     "execution_interrupted": lambda data: Interrupted(text(data["prompt_id"])),

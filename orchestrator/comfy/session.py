@@ -6,16 +6,17 @@ Progress and previews are state to be sampled, not instructions, so that a burst
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, cast
 
-from orchestrator.comfy.answers import Failure, FileOutput, HistoryEntry, TextOutput
+from orchestrator.comfy.answers import Failure, FileOutput, HistoryEntry, TextOutput, parse_outputs
 from orchestrator.comfy.protocol import (
     Cached,
     Event,
+    Executed,
     Executing,
     ExecutionStart,
     NodeProgress,
@@ -99,6 +100,7 @@ class Session:
         self._current: NodeProgress | None = None
         self._value = 0.0
         self._preview: Preview | None = None
+        self._made: list[FileOutput | TextOutput] = []
         self.started = False
 
     def hear(self, event: Event) -> Instruction | None:
@@ -119,6 +121,8 @@ class Session:
                 self._survey(nodes)
             case Preview():
                 self._preview = event
+            case Executed(node=node, shown=shown):
+                self._made += filter(self._surely_wanted, parse_outputs({node: shown}))
             case _:
                 pass
         return None
@@ -143,6 +147,11 @@ class Session:
             step=int(current.value) if current and stepping else None,
             steps=int(current.maximum) if current and stepping else None,
         )
+
+    def take_made(self) -> Sequence[FileOutput | TextOutput]:
+        """What nodes have made since the last call and, if the prompt succeeds, is among what is to be collected."""
+        made, self._made = self._made, []
+        return made
 
     def take_preview(self) -> Preview | None:
         """The newest picture since the last call."""
@@ -171,6 +180,14 @@ class Session:
         if self._wanted and missing:
             return Fail(_no_outputs(missing))
         return Collect(outputs if self._wanted else _durable(outputs))
+
+    def _surely_wanted(self, output: FileOutput | TextOutput) -> bool:
+        """Of what nodes show temporarily, only the end tells whether it is all that there is."""
+        if self._as_shown:
+            return isinstance(output, TextOutput) or output.type != "input"
+        if self._wanted:
+            return output.node_id in self._wanted
+        return isinstance(output, TextOutput) or output.type == "output"
 
     @cached_property
     def _weights(self) -> Mapping[str, float]:

@@ -111,6 +111,10 @@ class Progress:
     step: int | None = None
     steps: int | None = None
 
+    def completed(self) -> Progress:
+        """The same when all is done: its last steps are not told of, as its result is."""
+        return Progress(1.0, self.nodes_total, self.nodes_total)
+
 
 @dataclass(frozen=True, slots=True)
 class JobError:
@@ -134,7 +138,7 @@ class Job:
     started_at: float | None = None
     completed_at: float | None = None
     progress: Progress | None = None
-    outputs: tuple[Output, ...] = ()
+    outputs: tuple[Output, ...] = ()  # while it runs: what may be seen by now, see showing.py
     error: JobError | None = None
     judgement: Judgement | None = None  # of a job with a gate, once a candidate has ended
     ended: int = 0  # how many of its candidates have come to their end

@@ -37,6 +37,7 @@ JUDGEMENT = TypeAdapter(Judgement)
 
 JOB_FIELDS = (
     "spec", "status", "runs", "created", "started", "completed", "progress", "outputs", "error", "quality", "ended",
+    "shown",
 )  # fmt: skip
 RUN_FIELDS = (
     "job", "slot", "attempt", "state", "queued", "assigned", "staged", "started", "executed", "ended",
@@ -70,19 +71,25 @@ def spec(raw: bytes, created_ms: bytes) -> JobSpec:
 
 def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
     """From JOB_FIELDS."""
-    spec_raw, status, _, created, started, completed, progress, outputs, error, judgement, ended = fields
+    spec_raw, status, _, created, started, completed, progress, outputs, error, judgement, ended, shown = fields
+    now = JobStatus(status.decode())
+    done = _optional(PROGRESS, progress)
     return Job(
         spec=spec(spec_raw, created),
-        status=JobStatus(status.decode()),
+        status=now,
         runs=runs,
         started_at=seconds(started),
         completed_at=seconds(completed),
-        progress=_optional(PROGRESS, progress),
-        outputs=OUTPUTS.validate_json(outputs) if outputs else (),
+        progress=done.completed() if done and now is JobStatus.SUCCEEDED else done,
+        outputs=read_outputs(outputs or shown),
         error=_optional(ERROR, error),
         judgement=_optional(JUDGEMENT, judgement),
         ended=int(ended or 0),
     )
+
+
+def read_outputs(raw: bytes | None) -> tuple[Output, ...]:
+    return OUTPUTS.validate_json(raw) if raw else ()
 
 
 def dump_posted(value: Posted) -> bytes:
@@ -125,7 +132,7 @@ def run(run_id: str, fields: list[Any]) -> Run:
         outcome=text(outcome),
         load_s=float(load_s) if load_s else None,
         cost=float(cost) if cost else None,
-        outputs=_optional(OUTPUTS, outputs) or (),
+        outputs=read_outputs(outputs),
         scores=_optional(SCORES, scores) or {},
         scoring_s=float(scoring_s or 0.0),
         lock=text(lock) or None,

@@ -197,6 +197,7 @@ class Order:
     spec: JobSpec
     graph: Graph
     extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    shown: tuple[Output, ...] = ()  # what watchers of the job have seen already
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ class Result:
     residency: Residency
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # by dimension, where the job has a gate
     scoring_s: float = 0.0  # of execute_s
+    shown: tuple[Output, ...] = ()  # of it, or of an earlier run, what watchers have seen already
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +305,11 @@ class RunStore(Protocol):
         ...
 
     async def progress(self, key: RunKey, progress: Progress) -> None: ...
+    async def show(self, key: RunKey, visible: Sequence[Output], shown: Sequence[Output]) -> None:
+        """Outputs that it made are to be seen before it is over, where the job does not choose among candidates. Who
+        has seen `shown` is told of what is new. Raises Superseded."""
+        ...
+
     async def relay(self, key: RunKey, frames: Sequence[Frame], history: Mapping[str, Any] | None = None) -> None:
         """Passes on what ComfyUI says of a run whose job has an origin; `history`: the entry that it ended with."""
         ...

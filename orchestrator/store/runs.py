@@ -14,6 +14,7 @@ from blake3 import blake3
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import JobError, Progress
+from orchestrator.domain.showing import news
 from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import NotFound, Superseded
@@ -89,7 +90,7 @@ class RedisRuns:
         outcome, *rest = await self._db.script("order", run_id, "patch", *codec.RUN_FIELDS)
         if outcome == b"unknown":
             raise NotFound("run_not_found", f"there is no run {run_id}")
-        (patch, *row), (spec, created, graph, extra) = rest
+        (patch, *row), (spec, created, graph, extra, shown) = rest
         if spec is None:
             raise NotFound("job_not_found", f"the job of run {run_id} was deleted")
         return Order(
@@ -97,6 +98,7 @@ class RedisRuns:
             codec.spec(spec, created),
             overlaid(orjson.loads(graph), orjson.loads(patch or b"{}")),
             orjson.loads(extra) if extra else {},
+            codec.read_outputs(shown),
         )
 
     async def start(self, key: RunKey, since_staged_s: float = 0.0) -> None:
@@ -104,6 +106,10 @@ class RedisRuns:
 
     async def progress(self, key: RunKey, progress: Progress) -> None:
         await self._run("progress", key, progress.value, codec.dump(progress))
+
+    async def show(self, key: RunKey, visible: Sequence[Output], shown: Sequence[Output]) -> None:
+        told = (codec.dump(watched(index, output)) for index, output in news(shown, visible))
+        await self._run("show", key, codec.dump(visible), *told)
 
     async def relay(self, key: RunKey, frames: Sequence[Frame], history: Mapping[str, Any] | None = None) -> None:
         batches = groupby(frames, key=lambda frame: frame.kept)
@@ -121,7 +127,7 @@ class RedisRuns:
             "commit", key, codec.dump(result.outputs), int(result.execute_s * 1000), result.load_s,
             "" if result.cost is None else result.cost, codec.dump(residency), codec.dump(data),
             codec.dump(result.scores), result.scoring_s,
-            *(codec.dump(watched(index, output)) for index, output in enumerate(result.outputs)),
+            *(codec.dump(watched(index, output)) for index, output in news(result.shown, result.outputs)),
         )  # fmt: skip
 
     async def fail(self, key: RunKey, error: JobError) -> None:

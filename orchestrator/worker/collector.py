@@ -7,7 +7,7 @@ never seen, and is deleted in one go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -40,27 +40,18 @@ class Collector:
         self._doubt = doubt
         self._slots = asyncio.Semaphore(PARALLEL)
 
-    async def collect(self, owner: Owner, found: Sequence[FileOutput | TextOutput]) -> tuple[Output, ...]:
-        """Stores each; answers in the same order. Raises NotFound("output_missing") for what the worker has not."""
-        if len(found) < 2:
-            return tuple([await self._deliver(owner, n, output) for n, output in enumerate(found)])
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._deliver(owner, n, output)) for n, output in enumerate(found)]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return tuple(task.result() for task in tasks)
-
-    async def discard(self, owner: Owner) -> None:
-        """Deletes what was stored for a run."""
-        await insist(lambda: self._storage.delete_prefix(keys.run_prefix(owner.job_id, owner.run_id)))
-
-    async def _deliver(self, owner: Owner, number: int, output: FileOutput | TextOutput) -> Output:
+    async def collect(self, owner: Owner, number: int, output: FileOutput | TextOutput) -> Output:
+        """Stores it; `number` tells it apart from others of its run. Raises NotFound("output_missing") where the worker
+        has it not."""
         async with self._slots:
             if isinstance(output, TextOutput):
                 return await insist(lambda: self._put_text(owner, number, output))
             stored = await insist(lambda: self._put_file(owner, number, output), self._doubt)
             return replace(stored, place=f"{output.type}/{output.subfolder}")
+
+    async def discard(self, owner: Owner) -> None:
+        """Deletes what was stored for a run."""
+        await insist(lambda: self._storage.delete_prefix(keys.run_prefix(owner.job_id, owner.run_id)))
 
     async def _put_text(self, owner: Owner, number: int, output: TextOutput) -> Output:
         name = f"{output.node_id}.txt"

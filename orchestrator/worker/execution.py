@@ -24,6 +24,7 @@ from orchestrator.worker.backoff import insist
 from orchestrator.worker.cancellation import CancelScope, Stop, Stopped
 from orchestrator.worker.collector import Owner
 from orchestrator.worker.context import End, WorkerContext
+from orchestrator.worker.harvest import Harvest
 from orchestrator.worker.outcome import Canceled, Done, Dropped, Failed, Left, Lost, Outcome, job_error, lost, too_large
 from orchestrator.worker.prompt import Prompt, vanished
 from orchestrator.worker.relay import Relay
@@ -35,13 +36,15 @@ HALT_GRACE_S = 15.0  # for a node that ran out of time to come to a point where 
 
 class Execution:
     """`found`: its ComfyUI has the run already, from before this driver. `adopted`: the ComfyUI was looked at after it
-    was given the run. `key` and `job_id` are there once its order is; `announced`: the store knows that it executes."""
+    was given the run. `key` and `job_id` are there once its order is; `announced`: the store knows that it executes;
+    `shows`: what it makes may be seen before it is over, as nobody is going to choose among candidates."""
 
     def __init__(self, run_id: str, context: WorkerContext, found: bool = False, adopted: bool = False) -> None:
         self.run_id = run_id
         self.job_id = ""
         self.key: RunKey | None = None
         self.announced = False
+        self.shows = False
         self.scope = CancelScope()
         self.prompt = Prompt(run_id, context, self.scope, found)
         self._context = context
@@ -49,7 +52,7 @@ class Execution:
         self._found = found
         self._adopted = adopted
         self._history: Mapping[str, Any] | None = None  # that it ended with
-        self._collecting = False  # there may be something in storage
+        self.harvest: Harvest | None = None  # once there is an order
         self._models: tuple[ModelRef, ...] = ()
         self._load_s: float | None = None  # thought to be spent on loading these
 
@@ -80,6 +83,8 @@ class Execution:
         self.key = RunKey(self.run_id, order.run.attempt, self._context.info.id)
         if origin := order.spec.origin:
             self.relay = Relay(self._context.store, self.key, told=origin.client_id is not None)
+        self.harvest = Harvest(self._context.collector, Owner(self.job_id, self.run_id), order.shown)
+        self.shows = order.spec.gate is None
         if self._found and order.run.state is RunState.RUNNING:
             self.scope.begin()
         try:
@@ -159,6 +164,13 @@ class Execution:
     async def _attempt(self, order: Order, graph: Graph, alone: bool = False) -> Done | Verdict:
         """Executes the graph once, if ComfyUI does not have it already, and collects what it made. `alone`: with
         nothing else in memory."""
+        assert self.harvest is not None
+        try:
+            return await self._executed(order, graph, alone, self.harvest)
+        finally:
+            await self.harvest.close()
+
+    async def _executed(self, order: Order, graph: Graph, alone: bool, harvest: Harvest) -> Done | Verdict:
         session = self.prompt.session = Session(order.graph, order.spec.outputs, as_shown=self.relay is not None)
         self._models, self._load_s = self._needs(order).models, None
         if not self._found:
@@ -171,10 +183,9 @@ class Execution:
         self.note_load()
         self._context.residency.run(self._models)
         self._context.digests.used(self._models)
-        self._collecting = True
         try:
             async with self.scope.held():
-                outputs = await self._context.collector.collect(Owner(self.job_id, self.run_id), verdict.outputs)
+                outputs = await harvest.finish(verdict.outputs)
         except NotFound as error:
             return missing_file(error.message)
         return Done(self._result(order, entry, outputs))
@@ -223,9 +234,11 @@ class Execution:
         cost = None if rate is None else rate * execute_s / 3600
         load_s = min(self._load_s or 0.0, execute_s)
         reports = entry.reports.get(order.spec.gate.report, ()) if order.spec.gate else ()
+        shown = self.harvest.shown if self.harvest else ()
         residency = self._context.residency.report()
         return Result(
-            outputs, execute_s, load_s, cost, residency, read_scores(reports), min(scoring_s(reports), execute_s)
+            outputs, execute_s, load_s, cost, residency, read_scores(reports), min(scoring_s(reports), execute_s),
+            shown,
         )
 
     def _judge(self, verdict: Verdict) -> Outcome:
@@ -297,6 +310,6 @@ class Execution:
             state = None
         if state is not None and state not in TERMINAL:
             return False
-        if self._collecting and state is not RunState.SUCCEEDED:
-            await self._context.collector.discard(Owner(self.job_id, self.run_id))
+        if self.harvest is not None and state is not RunState.SUCCEEDED:
+            await self.harvest.discard(unless_shown=state is RunState.LOST)
         return True

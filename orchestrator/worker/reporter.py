@@ -16,7 +16,7 @@ from orchestrator.comfy.session import Session
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Progress
 from orchestrator.errors import Busy, Superseded
-from orchestrator.store.port import RunStore
+from orchestrator.store.port import RunKey, RunStore
 from orchestrator.worker.cancellation import Stop
 from orchestrator.worker.execution import Execution
 
@@ -60,13 +60,23 @@ class Reporter:
         if with_preview:
             await self._preview(execution.job_id, session)
         progress = session.progress()
-        if progress == self._told.get(execution.run_id):
-            return
-        self._told[execution.run_id] = progress
         try:
-            await self._store.progress(key, progress)
+            await self._show(execution, session, key)
+            if progress != self._told.get(execution.run_id):
+                await self._store.progress(key, progress)
+                self._told[execution.run_id] = progress
         except Superseded:
             execution.stop(Stop.DROP)
+
+    async def _show(self, execution: Execution, session: Session, key: RunKey) -> None:
+        """What it has made so far is brought over, and seen once that is done."""
+        harvest = execution.harvest
+        if not execution.shows or harvest is None:
+            return
+        harvest.begin(session.take_made())
+        if (visible := harvest.visible()) != harvest.shown:
+            await self._store.show(key, visible, harvest.shown)
+            harvest.shown = visible
 
     async def _preview(self, job_id: str, session: Session) -> None:
         preview = session.take_preview()

@@ -1,7 +1,8 @@
 """The stream of a job under /api/v2: how it stands at first, then what happens, every output before the last status.
 
 The contract has no cursor: whoever reconnects is shown how the job stands once more, and not its whole story. Within
-one stream nothing is told twice, also where a snapshot and the first live events overlap.
+one stream nothing is told twice, be it that a snapshot and the first live events overlap, or that a retry makes an
+output anew: a lost worker costs those who watch nothing but time. The job itself tells what it has in the end.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class _Teller:
         self._job = job
         self._site = site
         self._status: str | None = None
-        self._outputs: dict[int, str] = {}  # index -> hash
+        self._outputs: dict[int, tuple[str, str]] = {}  # index -> node and name
 
     def snapshot(self, queue_position: int | None) -> list[Event]:
         """How the job stands; the status of one that has ended comes last."""
@@ -70,7 +71,8 @@ class _Teller:
                 return None
 
     def _output(self, n: int, output: Output) -> Event | None:
-        if self._outputs.get(n) == output.hash:
+        place = (output.node_id, output.name)
+        if self._outputs.get(n) == place:
             return None
-        self._outputs[n] = output.hash
+        self._outputs[n] = place
         return Event(EventType.OUTPUT, output_view(self._job, n, output, self._site))

@@ -50,6 +50,7 @@ local function job_move(job, event, now)
   if event == 'start' then redis.call('HSETNX', key, 'started', ms(now)) end
   if JOB_ENDS[to] then
     redis.call('HSET', key, 'completed', ms(now))
+    redis.call('HDEL', key, 'shown', 'sealed')
     redis.call('ZADD', P .. 'ended', ms(now), job)
     redis.call('ZREM', P .. 'deadlines', job)
     redis.call('ZREM', P .. 'unjudged', job)

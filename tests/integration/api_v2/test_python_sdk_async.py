@@ -55,6 +55,8 @@ async def test_assets(comfy: AsyncComfy) -> None:
 
 async def test_cancel_and_failure(comfy: AsyncComfy) -> None:
     job = await submit(comfy, sampled(2000))
+    while (await job.refresh()).status == "queued":
+        pass
     await job.cancel()
     assert (await job.wait(timeout=30)).status == "canceled"
     with pytest.raises(JobFailed):

@@ -47,7 +47,10 @@ def frame(kind: str, **data: Any) -> str:
         (frame("executing", node="7.0.0.2", display_node="7", prompt_id=RUN), Executing(RUN, "7")),
         (frame("executing", node=None, prompt_id=RUN), Executing(RUN, None)),
         (frame("progress", value=5, max=20, prompt_id=RUN, node="3"), Progress(RUN, "3", 5.0, 20.0)),
-        (frame("executed", node="9", display_node="9", output={"images": []}, prompt_id=RUN), Executed(RUN, "9")),
+        (
+            frame("executed", node="9", display_node="9", output={"images": []}, prompt_id=RUN),
+            Executed(RUN, "9", {"images": []}),
+        ),
         (frame("executed", node="9", display_node="9", output=None, prompt_id=RUN), Executed(RUN, "9")),
         (frame("execution_success", prompt_id=RUN, timestamp=1), Succeeded(RUN)),
         (frame("execution_error", prompt_id=RUN, node_id="3", node_type="KSampler"), Failed(RUN)),
