@@ -237,7 +237,13 @@ class Execution:
         shown = self.harvest.shown if self.harvest else ()
         residency = self._context.residency.report()
         return Result(
-            outputs, execute_s, load_s, cost, residency, read_scores(reports), min(scoring_s(reports), execute_s),
+            outputs,
+            execute_s,
+            load_s,
+            cost,
+            residency,
+            read_scores(reports),
+            min(scoring_s(reports), execute_s),
             shown,
         )
 
