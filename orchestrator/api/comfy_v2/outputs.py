@@ -10,7 +10,7 @@ from orchestrator.api.services import Services
 from orchestrator.delivery.keys import asset_key
 from orchestrator.domain.asset import Asset, Output, asset_id
 from orchestrator.domain.job import Job
-from orchestrator.errors import NotFound
+from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids, reassigned
@@ -38,10 +38,14 @@ class Outputs:
     async def taken_in(self, workflow: object) -> Graph | None:
         """The graph with the outputs that it names as uploaded assets, which outlive their job; None: it names none.
 
-        Raises NotFound, and InvalidRequest for what is no graph.
+        Raises NotFound.
         """
-        graph = parse(workflow)
-        found = {named: output for named in asset_ids(graph) if (output := await self.find(named))}
+        try:
+            graph = parse(workflow)
+            names = asset_ids(graph)
+        except InvalidRequest:
+            return None  # the intake has refused that, and said where it is
+        found = {named: output for named in names if (output := await self.find(named))}
         if not found:
             return None
         return reassigned(graph, {named: await self._take_in(output) for named, (_, _, output) in found.items()})
