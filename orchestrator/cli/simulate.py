@@ -17,6 +17,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.simulator.fleet import figures, generated, trace
 from orchestrator.simulator.fleet.figures import Result
 from orchestrator.simulator.fleet.hardware import PRESETS, UNKIND, machines
+from orchestrator.simulator.fleet.plot import draw
 from orchestrator.simulator.fleet.policies import POLICIES, REFERENCE, Scheduler, chosen
 from orchestrator.simulator.fleet.workload import overlay
 from orchestrator.simulator.fleet.world import World
@@ -35,9 +36,10 @@ Workers = Annotated[int, typer.Option(min=1, help="Workers in the fleet.")]
 Policies = Annotated[str, typer.Option("--policy", metavar="NAMES", help=f"all, or some of {', '.join(POLICIES)}.")]
 Rho = Annotated[float, typer.Option(min=0.01, max=2.0, help="Share of the fleet that the requests would keep busy.")]
 Seeds = Annotated[str, typer.Option("--seed", metavar="N,N", help="Same seed, same result; of several, the mean.")]
-Hours = Annotated[float, typer.Option(min=0.1, max=24.0, help="Only so many hours from the middle of the days.")]
+Hours = Annotated[float, typer.Option(min=0.1, max=24.0, help="Only so many hours, the busiest of the days.")]
 World_ = Annotated[str, typer.Option("--preset", help=f"The world: {' or '.join(PRESETS)}.")]
 Json = Annotated[Path | None, typer.Option("--json", metavar="OUT", help="Write all figures there as JSON.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="PNG", help="Draw latencies and load there.")]
 
 
 def simulate(
@@ -49,6 +51,7 @@ def simulate(
     hours: Hours = 24.0,
     preset: World_ = UNKIND.name,
     json: Json = None,
+    plot: Plot = None,
 ) -> None:
     """Compare the scheduler with what others do, on a simulated fleet: latency, loading, fairness."""
     if preset not in PRESETS:
@@ -72,6 +75,8 @@ def simulate(
             results[number].append(figures.summarise(name, outcome, hours, reference))
     if json is not None:
         json.write_bytes(orjson.dumps(figures.document(setting, results), option=orjson.OPT_INDENT_2) + b"\n")
+    if plot is not None:
+        draw(results, setting, plot)
     _show(results)
 
 

@@ -75,7 +75,9 @@ class Machine:
         self.executing = None
         if self.hardware.measured:
             self.tiers.settle(now)
-            self._memory.measure(self._measurement())
+            if self.tiers.moved:  # else it is as it was inferred from the last measurement
+                self.tiers.moved = False
+                self._memory.measure(self._measurement())
         return RunEnd(RunState.SUCCEEDED, seconds, min(self._thought_s, seconds), self._memory.report())
 
     def _measurement(self) -> MemoryReport:

@@ -75,6 +75,7 @@ class Tiers:
         self.ram = Tier(hardware.ram_bytes)
         self.disk = Tier(hardware.disk_bytes)
         self.staged_bytes = 0
+        self.moved = False  # whether files came or went since this was last set to False
         self._hardware = hardware
         self._staging: dict[ModelFile, float] = {}  # bytes that have come already
         self._staged_until = 0.0  # as far as staging was worked out
@@ -100,6 +101,7 @@ class Tiers:
                 self.ram.drop(file)
             self.vram.put(file)
             self.disk.put(file)
+        self.moved = self.moved or count > 0
         pushed_out = self.vram.overflow(kept)
         for file in pushed_out:
             self.ram.put(file)
@@ -149,6 +151,7 @@ class Tiers:
             left_s -= needed_s
             self.staged_bytes += round(file.bytes - came)
             del self._staging[file]
+            self.moved = True
             self.ram.put(file)
             self.disk.put(file)
             self.ram.overflow()

@@ -9,12 +9,12 @@ in the same second, which no fleet ever sees.
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.needs import Needs
-from orchestrator.errors import InvalidRequest
 from orchestrator.simulator.fleet.library import Library, ModelFile
 
 DAY_S = 86_400.0
@@ -77,7 +77,7 @@ class Wishes:
 
     capacity: float
     load: float
-    hours: float = 24.0
+    hours: float = 24.0  # less than 24: the busiest of the days
     adapters: bool = True  # LoRAs and ControlNets
     noise: float = 0.0  # sigma of the lognormal factor between what a trace says and what happens
     taught: bool = False  # policies know the seconds of each request
@@ -85,7 +85,8 @@ class Wishes:
 
 def overlay(rows: Sequence[Row], wishes: Wishes, seed: int) -> Workload:
     """Lays random days over each other until the load is reached. Same arguments, same workload."""
-    days = _days(rows, wishes.hours)
+    begin = _busiest(rows, wishes.hours)
+    days = _days(rows, begin, wishes.hours)
     library = Library(Counter(row.model for row in rows))
     rng = random.Random(f"{seed}/overlay")
     requests: list[Request] = []
@@ -94,9 +95,9 @@ def overlay(rows: Sequence[Row], wishes: Wishes, seed: int) -> Workload:
     while work_s < wanted_s:
         if layer % len(days) == 0:
             rng.shuffle(days)
-        moved_s = rng.uniform(-MOVED_S, MOVED_S) if layer >= len(days) else 0.0
+        shift_s = (rng.uniform(-MOVED_S, MOVED_S) if layer >= len(days) else 0.0) - begin
         for row in days[layer % len(days)]:
-            request = _request(row, layer, moved_s, library, wishes, rng)
+            request = _request(row, layer, shift_s, library, wishes, rng)
             requests.append(request)
             work_s += request.execute_s
         layer += 1
@@ -107,19 +108,23 @@ def overlay(rows: Sequence[Row], wishes: Wishes, seed: int) -> Workload:
     return Workload(tuple(requests), popular, taught, wishes.hours)
 
 
-def _days(rows: Sequence[Row], hours: float) -> list[list[Row]]:
-    """The middle `hours` of each day, by day, their seconds counted from where these begin."""
-    begin = (DAY_S - hours * 3600) / 2
+def _days(rows: Sequence[Row], begin: float, hours: float) -> list[list[Row]]:
+    """So many hours of each day, by day."""
     days: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        if begin <= row.second < DAY_S - begin:
+        if begin <= row.second < begin + hours * 3600:
             days[row.day].append(row)
-    if not days:
-        raise InvalidRequest("empty_trace", f"no request of the trace falls into the middle {hours:g} hours of a day")
     return [days[day] for day in sorted(days)]
 
 
-def _request(row: Row, layer: int, moved_s: float, library: Library, wishes: Wishes, rng: random.Random) -> Request:
+def _busiest(rows: Sequence[Row], hours: float) -> float:
+    """Second of the day at whose full hour the most requests of so many hours begin."""
+    begins = [hour * 3600.0 for hour in range(24) if hour + hours <= 24]
+    seconds = sorted(row.second for row in rows)
+    return max(begins, key=lambda it: bisect_left(seconds, it + hours * 3600) - bisect_left(seconds, it))
+
+
+def _request(row: Row, layer: int, shift_s: float, library: Library, wishes: Wishes, rng: random.Random) -> Request:
     tenant = f"{row.tenant}.{layer}"
     files = [library.model(row.model)]
     if wishes.adapters:
@@ -128,6 +133,5 @@ def _request(row: Row, layer: int, moved_s: float, library: Library, wishes: Wis
             files.append(library.controlnet(tenant, row.kind))
     execute_s = row.execute_s * rng.lognormvariate(0, wishes.noise)
     profile = f"{execute_s:g}s" if wishes.taught else f"{row.kind}/{row.model}/{row.steps}/{row.images}"
-    horizon_s = wishes.hours * 3600
-    at = row.second - (DAY_S - horizon_s) / 2 + rng.random() + moved_s  # traces have whole seconds
-    return Request(at % horizon_s, tenant, profile, library.needs(CLASSES, files), tuple(files), execute_s)
+    at = (row.second + shift_s + rng.random()) % (wishes.hours * 3600)  # traces have whole seconds
+    return Request(at, tenant, profile, library.needs(CLASSES, files), tuple(files), execute_s)

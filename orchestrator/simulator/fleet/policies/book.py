@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -27,7 +27,7 @@ REMEMBERED = 32  # runs at the end of a worker's line: what it holds after them 
 class Task:
     """A run that a worker was given, and what is expected of it, in seconds."""
 
-    entry: QueueEntry
+    files: Sequence[ModelFile]
     load_s: float
     execute_s: float
 
@@ -134,9 +134,9 @@ class Book(ABC):
         """The heaviest file: what others mean when they say model."""
         return max(self.files(entry), key=lambda file: file.bytes)
 
-    def load_s(self, entry: QueueEntry, desk: Desk) -> float:
+    def load_s(self, files: Sequence[ModelFile], desk: Desk) -> float:
         """Expected seconds of loading, after all that the worker has to do before."""
-        return desk.memory.load_s(self.files(entry)) * self._learned.load_pace(desk.id)
+        return desk.memory.load_s(files) * self._learned.load_pace(desk.id)
 
     def execute_s(self, entry: QueueEntry, desk: Desk) -> float:
         return self._learned.execute_s(entry.profile, desk.gpu)
@@ -146,9 +146,10 @@ class Book(ABC):
     def _book(self, entry: QueueEntry, desk: Desk, now: float) -> None:
         if not desk.tasks:
             desk.began = now
-        task = desk.tasks[entry.run_id] = Task(entry, self.load_s(entry, desk), self.execute_s(entry, desk))
+        files = self.files(entry)
+        task = desk.tasks[entry.run_id] = Task(files, self.load_s(files, desk), self.execute_s(entry, desk))
         desk.work_s += task.work_s
-        desk.memory.use(self.files(entry))
+        desk.memory.use(files)
         desk.last = self.main(entry)
 
     def _report(self, desk: Desk, residency: Residency) -> None:
@@ -156,4 +157,4 @@ class Book(ABC):
         desk.memory.report(map(file, residency.vram), map(file, residency.ram))
         newest = list(islice(reversed(desk.tasks.values()), REMEMBERED))
         for task in reversed(newest):
-            desk.memory.use(self.files(task.entry))
+            desk.memory.use(task.files)

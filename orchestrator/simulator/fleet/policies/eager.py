@@ -63,4 +63,5 @@ class EarliestCompletion(Eager):
     name = "earliest-completion"
 
     def choose(self, entry: QueueEntry, able: list[Desk], now: float) -> Desk:
-        return min(able, key=lambda it: (it.wait_s(now) + self.load_s(entry, it) + self.execute_s(entry, it), it.freed))
+        files = self.files(entry)
+        return min(able, key=lambda it: (it.wait_s(now) + self.load_s(files, it) + self.execute_s(entry, it), it.freed))

@@ -23,10 +23,8 @@ class Fitness(Book):
             if not idle:
                 return
             entry = self.queue.popleft()
-            yield entry, min(idle, key=lambda desk: (self._missing(entry, desk), desk.freed))
-
-    def _missing(self, entry: QueueEntry, desk: Desk) -> int:
-        return sum(file.bytes for file in self.files(entry) if file not in desk.memory.vram)
+            files = self.files(entry)
+            yield entry, min(idle, key=lambda desk: (_missing(files, desk), desk.freed))
 
 
 class Reference(Book):
@@ -72,7 +70,7 @@ class Swarm(Book):
                 return
             desk = idle.pop(0)
             entry = self._take(model)
-            self._loading[model] = now + self.load_s(entry, desk)
+            self._loading[model] = now + self.load_s(self.files(entry), desk)
             yield entry, desk
 
     def wake_at(self, now: float) -> float | None:
@@ -95,3 +93,8 @@ class Swarm(Book):
         if not waiting:
             del self._by_model[model], self._since[model]
         return entry
+
+
+def _missing(files: Iterable[ModelFile], desk: Desk) -> int:
+    """Bytes that are not in the worker's VRAM."""
+    return sum(file.bytes for file in files if file not in desk.memory.vram)
