@@ -27,7 +27,8 @@ def test_it_imports_under_whatever_name_its_folder_has(tmp_path: Path, monkeypat
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
-    assert module.NODE_CLASS_MAPPINGS == {}
+    assert module.NODE_CLASS_MAPPINGS.keys() == module.NODE_DISPLAY_NAME_MAPPINGS.keys()
+    assert "FleetReport" in module.NODE_CLASS_MAPPINGS
     for submodule in [loaded for loaded in sys.modules if loaded.startswith(f"{name}.")]:
         monkeypatch.delitem(sys.modules, submodule)
 

@@ -1,0 +1,116 @@
+"""From whatever a graph hands over to pictures that measures can trust: H x W x 3, float32, 0..1, finite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import Broken, Unscorable
+
+Picture = npt.NDArray[np.floating[Any]]
+"""H x W x 3, sRGB, float32, 0..1."""
+
+Plane = npt.NDArray[np.floating[Any]]
+"""H x W, float32: luma, a mask, or a map of some quantity."""
+
+SMALLEST = 16
+"""Pixels of the shorter side below which there is no structure to measure."""
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+
+
+def prepare(image: npt.NDArray[Any]) -> Picture:
+    """One image as a picture. Raises Unscorable for what is no image, Broken for one with NaN or infinity in it.
+
+    Integers are scaled by the range of their type (8 and 16 bit); one channel becomes grey; an alpha channel is laid
+    over white, as a page would show it; values outside 0..1 are clipped, as saving would.
+    """
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[2] not in (1, 2, 3, 4) or 0 in image.shape:
+        raise Unscorable(f"an image is height x width x 1 to 4 channels, and not {'x'.join(map(str, image.shape))}")
+    if np.issubdtype(image.dtype, np.integer):
+        image = image.astype(np.float32) / np.iinfo(image.dtype).max
+    image = image.astype(np.float32, copy=False)
+    if not np.isfinite(image).all():
+        raise Broken(
+            "the image holds NaN or infinity: the sampler or the VAE overflowed; try --fp32-vae or another precision"
+        )
+    image = np.clip(image, 0.0, 1.0)
+    colour, alpha = (image[..., :-1], image[..., -1:]) if image.shape[2] in (2, 4) else (image, None)
+    if alpha is not None:
+        colour = colour * alpha + (1 - alpha)
+    return np.ascontiguousarray(np.broadcast_to(colour, (*colour.shape[:2], 3)))
+
+
+def large_enough(picture: Picture) -> Picture:
+    """The picture, if it has the size that structure needs; else raises Unscorable."""
+    height, width = picture.shape[:2]
+    if min(height, width) < SMALLEST:
+        raise Unscorable(f"{width}x{height} pixels are too few to judge: at least {SMALLEST}x{SMALLEST} are needed")
+    return picture
+
+
+def luma(picture: Picture) -> Plane:
+    """Brightness as video encodes it (ITU-R BT.601), 0..1."""
+    return picture @ _LUMA
+
+
+def prepare_mask(mask: npt.NDArray[Any], shape: tuple[int, ...]) -> Plane:
+    """A mask, 0..1, in the height and width of a picture. Raises Unscorable for one that is no mask."""
+    mask = np.squeeze(mask)
+    if mask.ndim != 2 or not np.isfinite(mask).all():
+        raise Unscorable(f"a mask is height x width of finite numbers, and not {'x'.join(map(str, mask.shape))}")
+    return np.clip(resize(mask.astype(np.float32), shape[0], shape[1]), 0.0, 1.0)
+
+
+def shrink(image: Picture, side: int) -> Picture:
+    """The image with its longer side at most `side`, each pixel the mean of what it covers; small ones stay."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def resize(image: Plane, height: int, width: int) -> Plane:
+    """Area averages where it shrinks, linear interpolation where it grows."""
+    image = _resize_axis(image, 0, height)
+    return _resize_axis(image, 1, width)
+
+
+def _resize_axis(image: Plane, axis: int, size: int) -> Plane:
+    old = image.shape[axis]
+    if old == size:
+        return image
+    image = np.moveaxis(image, axis, 0)
+    resized = _average(image, size) if size < old else _interpolate(image, size)
+    return np.ascontiguousarray(np.moveaxis(resized, 0, axis))
+
+
+def _average(image: Plane, size: int) -> Plane:
+    """Exact area averages: each new pixel is a sum over whole old ones and parts of two at its borders."""
+    old = image.shape[0]
+    if old % size == 0:
+        return image.reshape(size, old // size, *image.shape[1:]).mean(axis=1, dtype=np.float32)
+    edges = np.linspace(0, old, size + 1)
+    first = edges[:-1].astype(int)
+    last = np.minimum(np.ceil(edges[1:]).astype(int), old) - 1
+    sums = np.add.reduceat(image, first, axis=0)  # of first .. the next one's first - 1
+    shape = (size, *(1,) * (image.ndim - 1))
+    before = (edges[:-1] - first).astype(np.float32).reshape(shape)
+    after = np.where(last[:-1] == first[1:], edges[1:-1] - first[1:], 0.0)
+    after = np.append(after, 0.0).astype(np.float32).reshape(shape)
+    sums = sums - before * image[first] + after * image[last]
+    return sums * np.float32(size / old)
+
+
+def _interpolate(image: Plane, size: int) -> Plane:
+    old = image.shape[0]
+    at = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
+    below = at.astype(int)
+    above = np.minimum(below + 1, old - 1)
+    share = (at - below).astype(np.float32).reshape(size, *(1,) * (image.ndim - 1))
+    return image[below] * (1 - share) + image[above] * share

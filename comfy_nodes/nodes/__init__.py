@@ -1,0 +1,30 @@
+"""The nodes of the pack: thin shells around `measures`, in category fleet/quality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .measured import (
+    FleetArtifacts,
+    FleetBackgroundConsistency,
+    FleetBrandColor,
+    FleetComposition,
+    FleetGarmentAccuracy,
+    FleetReferenceSimilarity,
+    FleetSharpness,
+)
+from .report import FleetGate, FleetReport
+
+NODES: dict[str, Any] = {
+    "FleetSharpness": (FleetSharpness, "Score Sharpness"),
+    "FleetArtifacts": (FleetArtifacts, "Score Artifacts"),
+    "FleetComposition": (FleetComposition, "Score Composition"),
+    "FleetBrandColor": (FleetBrandColor, "Score Brand Color"),
+    "FleetReferenceSimilarity": (FleetReferenceSimilarity, "Score Reference Similarity"),
+    "FleetBackgroundConsistency": (FleetBackgroundConsistency, "Score Background Consistency"),
+    "FleetGarmentAccuracy": (FleetGarmentAccuracy, "Score Garment Accuracy"),
+    "FleetReport": (FleetReport, "Score Report"),
+    "FleetGate": (FleetGate, "Score Gate"),
+}
+NODE_CLASS_MAPPINGS: dict[str, Any] = {name: node for name, (node, _) in NODES.items()}
+NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {name: title for name, (_, title) in NODES.items()}

@@ -1,0 +1,115 @@
+"""The scoring nodes in a real ComfyUI, on real photographs: what they say is in the run's history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from importlib.resources import as_file, files
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import jsonschema
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from tests.fixtures.real_comfyui import RealComfyUI, running_comfyui
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+PACK = Path(__file__).parents[2] / "comfy_nodes"
+SCHEMA = json.loads((PACK / "report.schema.json").read_text("utf-8"))
+PHOTOGRAPHS = ("astronaut.png", "coffee.png")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def comfyui(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealComfyUI]:
+    directory = tmp_path_factory.mktemp("scoring") / "comfyui"
+    (directory / "input").mkdir(parents=True)
+    for name in PHOTOGRAPHS:
+        with as_file(files("skimage.data") / name) as path:
+            copy(path, directory / "input" / name)
+    async with running_comfyui(directory, packs={"comfyfleet": PACK}) as running:
+        yield running
+
+
+def load(name: str) -> dict[str, Any]:
+    return {"class_type": "LoadImage", "inputs": {"image": name}}
+
+
+async def report_of(comfyui: RealComfyUI, graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The one report of a run, by dimension."""
+    entry = await comfyui.run(graph)
+    [report] = next(output for output in entry["outputs"].values() if "fleet_report" in output)["fleet_report"]
+    jsonschema.validate(report, SCHEMA)
+    return {score["dimension"]: score for score in report["scores"]}
+
+
+async def test_every_measuring_node_scores_a_photograph(comfyui: RealComfyUI) -> None:
+    graph = {
+        "1": load(PHOTOGRAPHS[0]),
+        "2": {"class_type": "ImageBlur", "inputs": {"image": ["1", 0], "blur_radius": 6, "sigma": 3.0}},
+        "3": {"class_type": "ImageBatch", "inputs": {"image1": ["1", 0], "image2": ["2", 0]}},
+        "4": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 512, "height": 512}},
+        "5": {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": 512, "height": 512}},
+        "6": {
+            "class_type": "MaskComposite",
+            "inputs": {"destination": ["5", 0], "source": ["4", 0], "x": 256, "y": 256, "operation": "add"},
+        },
+        "10": {"class_type": "FleetSharpness", "inputs": {"images": ["3", 0]}},
+        "11": {"class_type": "FleetArtifacts", "inputs": {"images": ["10", 0]}},
+        "12": {"class_type": "FleetComposition", "inputs": {"images": ["3", 0]}},
+        "13": {"class_type": "FleetBrandColor", "inputs": {"images": ["3", 0], "colors": "#f60", "coverage": 0.02}},
+        "14": {"class_type": "FleetReferenceSimilarity", "inputs": {"images": ["3", 0], "reference": ["1", 0]}},
+        "15": {
+            "class_type": "FleetBackgroundConsistency",
+            "inputs": {"images": ["3", 0], "reference": ["1", 0], "mask": ["6", 0]},
+        },
+        "16": {
+            "class_type": "FleetGarmentAccuracy",
+            "inputs": {"images": ["3", 0], "mask": ["4", 0], "reference": ["1", 0]},
+        },
+        "20": {
+            "class_type": "FleetReport",
+            "inputs": {f"score_{number}": [str(9 + number), 1] for number in range(1, 8)},
+        },
+    }
+    scores = await report_of(comfyui, graph)
+    assert len(scores) == 7
+    for dimension, score in scores.items():
+        assert [image["reason"] for image in score["images"]] == ["", ""], dimension
+    for dimension in ("sharpness", "reference_similarity", "background_consistency", "garment_accuracy"):
+        original, blurred = (image["value"] for image in scores[dimension]["images"])
+        assert original > blurred + 0.3, dimension
+
+
+async def test_the_gate_computes_only_what_it_passes_on(comfyui: RealComfyUI) -> None:
+    score = {"class_type": "FleetSharpness", "inputs": {"images": ["1", 0]}}
+    save = {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "gate"}}
+    graph = {"1": load(PHOTOGRAPHS[0]), "2": load(PHOTOGRAPHS[1]), "3": score, "5": save}
+    graph["6"] = gate("artifacts: 0.5", images=["1", 0])  # fails if it is computed: nothing scored artifacts
+
+    passed = await comfyui.run(graph | {"4": gate("sharpness: 0.5", images=["1", 0], otherwise=["6", 0])})
+    assert size_of_saved(comfyui, passed) == (512, 512)
+    missed = await comfyui.run(graph | {"4": gate("sharpness: 1", images=["6", 0], otherwise=["2", 0])})
+    assert size_of_saved(comfyui, missed) == (600, 400)
+    blocked = await comfyui.run(graph | {"4": gate("sharpness: 1", images=["1", 0])})
+    assert "5" not in blocked["outputs"]
+
+
+async def test_comfyui_has_nothing_to_complain_of(comfyui: RealComfyUI) -> None:
+    said = [line for line in comfyui.log.splitlines() if "comfyfleet" in line or "comfy_nodes" in line]
+    assert len(said) == 1, said
+    assert "seconds: " in said[0]  # to import it
+
+
+def gate(thresholds: str, **images: list[Any]) -> dict[str, Any]:
+    inputs = {"scores": ["3", 1], "thresholds": thresholds, "unscored": "block", **images}
+    return {"class_type": "FleetGate", "inputs": inputs}
+
+
+def size_of_saved(comfyui: RealComfyUI, entry: dict[str, Any]) -> tuple[int, int]:
+    [saved] = entry["outputs"]["5"]["images"]
+    with Image.open(comfyui.directory / "output" / saved["filename"]) as image:
+        return image.size
