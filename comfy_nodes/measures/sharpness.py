@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import Measure, Measured, curve
-from .filters import blur, gradient_energy, tile_means
+from .filters import blur, tile_means
 from .noise import noise_sigma
 from .picture import Picture, Plane, large_enough, luma
 
@@ -20,7 +20,8 @@ MEASURE = Measure("sharpness", "edge-spread", 1, "px")
 _TILE = 16
 _FINE, _COARSE = 0.7, 1.7  # px of blur before both looks: the first tames noise, the second is the known bit more
 _CONTRAST = 0.004  # RMS gradient per pixel below which a tile is smooth
-_SHARPEST = 0.3  # of the structure, by gradient energy
+_SHARPEST = 0.3  # of the structure, by gradient
+_STRIPES = 0.02  # of the structure in one direction is too little to judge that direction by
 _WIDEST = 8.0  # px; wider cannot be told apart
 
 
@@ -31,32 +32,45 @@ def sharpness(picture: Picture, mask: Plane | None = None) -> Measured:
     """
     plane = luma(large_enough(picture))
     noise = noise_sigma(plane)
-    fine, coarse = _energies(plane, noise)
-    weight = np.sqrt(coarse) if mask is None else np.sqrt(coarse) * tile_means(mask, _TILE)
-    weight = np.where(coarse > _CONTRAST**2 + 4 * _noise_energy(noise, _COARSE), weight, 0)
-    if not weight.any():
+    looks = [_Look(blur(plane, sigma), _noise_energy(noise, sigma)) for sigma in (_FINE, _COARSE)]
+    weight = np.ones_like(looks[0].across) if mask is None else tile_means(mask, _TILE)
+    least = _CONTRAST**2 + 4 * _noise_energy(noise, _COARSE)
+    spreads = [
+        _sharpest(_spread(fine, coarse), np.where(coarse > least, np.sqrt(coarse) * weight, 0))
+        for fine, coarse in ((looks[0].across, looks[1].across), (looks[0].down, looks[1].down))
+    ]
+    structure = max(there for _, there in spreads)
+    if structure == 0:
         return Measured(0.0, None, "no structure: the picture, or what the mask covers, is smooth all over")
-    spread = _spread(fine, coarse)
-    order = np.argsort(spread, axis=None)
-    share = np.cumsum(weight.ravel()[order])
-    sharpest = order[: int(np.searchsorted(share, _SHARPEST * share[-1])) + 1]
-    raw = float(np.average(spread.ravel()[sharpest], weights=weight.ravel()[sharpest]))
-    return Measured(curve.falling(raw, 0.9, 1.9), raw, details={"noise": noise})
+    # A shaken camera blurs one direction only; stripes, on the other hand, have structure in no more than one.
+    raw = max(spread for spread, there in spreads if there > _STRIPES * structure)
+    return Measured(curve.falling(raw, 0.65, 1.5), raw, details={"noise": noise})
 
 
-def _energies(plane: Plane, noise: float) -> tuple[Plane, Plane]:
-    """Gradient energy of each tile after both blurs, less what the noise contributes."""
-    looks = (
-        tile_means(gradient_energy(blur(plane, sigma)), _TILE) - _noise_energy(noise, sigma)
-        for sigma in (_FINE, _COARSE)
-    )
-    fine, coarse = (np.maximum(look, 0) for look in looks)
-    return fine, coarse
+class _Look:
+    """Energy of the gradient in each tile, less what the noise contributes, by direction."""
+
+    def __init__(self, plane: Plane, noise_energy: float) -> None:
+        across, down = np.zeros_like(plane), np.zeros_like(plane)
+        across[:, 1:-1] = (plane[:, 2:] - plane[:, :-2]) / 2
+        down[1:-1] = (plane[2:] - plane[:-2]) / 2
+        self.across = np.maximum(tile_means(across * across, _TILE) - noise_energy, 0)
+        self.down = np.maximum(tile_means(down * down, _TILE) - noise_energy, 0)
 
 
 def _noise_energy(noise: float, sigma: float) -> float:
-    """Expected gradient energy of white noise that a Gaussian of `sigma` px blurred."""
+    """Expected energy of the gradient, in one direction, of white noise that a Gaussian of `sigma` px blurred."""
     return noise**2 / (8 * np.pi * sigma**4)
+
+
+def _sharpest(spread: Plane, weight: Plane) -> tuple[float, float]:
+    """The mean spread in the sharpest tiles, and how much structure there is in all."""
+    order = np.argsort(spread, axis=None)
+    share = np.cumsum(weight.ravel()[order])
+    if share[-1] == 0:
+        return _WIDEST, 0.0
+    best = order[: int(np.searchsorted(share, _SHARPEST * share[-1])) + 1]
+    return float(np.average(spread.ravel()[best], weights=weight.ravel()[best])), float(share[-1])
 
 
 def _spread(fine: Plane, coarse: Plane) -> Plane:

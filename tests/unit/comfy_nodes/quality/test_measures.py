@@ -37,7 +37,7 @@ def to_itself(measure: Callable[..., float]) -> Callable[[Picture, Picture], flo
 
 FOLLOWS = [
     (sharpness, by.gaussian_blur, (0, 1, 2, 4)),
-    (sharpness, by.motion_blur, (0, 5, 9, 17)),
+    (sharpness, by.motion_blur, (0, 5, 13, 31)),
     (artifacts, by.jpeg, (0, 60, 80, 92)),
     (artifacts, by.noise, (0, 0.03, 0.06, 0.12)),
     (artifacts, by.banding, (0, 8, 16, 32)),
