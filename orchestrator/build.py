@@ -13,9 +13,10 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -38,7 +39,7 @@ from orchestrator.controller.warmer import Warmer
 from orchestrator.delivery.local import LocalStorage
 from orchestrator.delivery.storage import Storage
 from orchestrator.domain.worker import WorkerInfo, WorkerKind
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import Busy, InvalidRequest
 from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids
@@ -51,12 +52,14 @@ from orchestrator.worker.host import AttachedHost, Host
 from orchestrator.worker.supervisor.home import Home
 from orchestrator.worker.supervisor.host import Demands, SupervisedHost
 from orchestrator.worker.supervisor.installation import Device, Installation
-from orchestrator.worker.supervisor.wear import GB, Limits
+from orchestrator.worker.supervisor.wear import GB, Limits, staggered
 from orchestrator.worker_settings import AttachedWorker, RecycleSettings, SupervisedWorker
 
 log = logging.getLogger(__name__)
 
 DRAIN_S = 60.0  # what executes longer is left to ComfyUI, and taken up again by the next start
+AWAY_S = 5.0  # without a Redis there is nobody to give anything back to
+AWAY_POLL_S = 0.5
 
 NODE_PACK = Path(orchestrator.__file__).parent.parent / "comfy_nodes"  # beside us in a checkout
 
@@ -180,16 +183,39 @@ async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
     try:
         async with _running(agent.run()):
             yield
-            try:
-                async with asyncio.timeout(DRAIN_S):
-                    await agent.drain()
-            except TimeoutError:
-                told = "not drained in %.0f s (something executes, or Redis is away): the next start goes on"
-                log.warning(told, DRAIN_S)
+            await _drained(agent, shared.store)
     finally:
         for host in hosts:
             if isinstance(host, SupervisedHost) and host.pid is not None:
                 log.warning("%s: process %d goes on: the next start takes it over", host.info.id, host.pid)
+
+
+async def _drained(agent: Agent, store: RedisStore) -> None:
+    """Returns when it is, or when waiting any longer makes no sense."""
+    draining = asyncio.create_task(agent.drain())
+    away = asyncio.create_task(_away(store))
+    try:
+        done, _ = await asyncio.wait((draining, away), timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        if draining not in done:
+            why = "Redis is away" if away in done else f"something executes for more than {DRAIN_S:.0f} s"
+            log.warning("not drained: %s. The next start goes on with what is left", why)
+        else:
+            draining.result()
+    finally:
+        for task in (draining, away):
+            task.cancel()
+        await asyncio.wait((draining, away))
+
+
+async def _away(store: RedisStore) -> None:
+    """Returns when the store has not answered for AWAY_S."""
+    answered = monotonic()
+    while monotonic() - answered < AWAY_S:
+        with suppress(Busy, TimeoutError):
+            async with asyncio.timeout(AWAY_S):
+                await store.ping()
+                answered = monotonic()
+        await asyncio.sleep(AWAY_POLL_S)
 
 
 @asynccontextmanager
@@ -220,10 +246,12 @@ def _hosts(settings: Settings, agent: str) -> Iterator[Host]:
             yield AttachedHost(info, pinned(settings, entry))
             continue
         warmup = read_warmup(entry.warmup) if entry.warmup else None
-        demands = Demands(entry.required_classes, warmup, pinned(settings, entry), _limits(entry.recycle))
+        pins = pinned(settings, entry)
         for worker_id, device in zip(entry.worker_ids, entry.devices, strict=True):
             info = WorkerInfo(worker_id, "", entry.pool, agent, WorkerKind.SUPERVISED, entry.gpu, rate)
             home = _home(settings, entry, worker_id)
+            limits = staggered(_limits(entry.recycle), worker_id)
+            demands = Demands(entry.required_classes, warmup, pins, limits)
             yield SupervisedHost(info, installed(entry, device), home, demands, settings.supervision)
 
 

@@ -61,6 +61,8 @@ class RecycleSettings(Group):
     runs: int | None = Field(default=None, ge=1)
     """How many it has executed."""
     age_s: float | None = Field(default=None, gt=0)
+    """Seconds since its start. Each worker goes up to a tenth of it sooner, how much follows from its id: workers that
+    were started together are not away together."""
 
 
 class SupervisedWorker(Group):

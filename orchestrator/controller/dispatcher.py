@@ -113,9 +113,10 @@ class _Term:
             await self._note(worker)
         for worker_id, entry in snapshot.running:
             self._index.running(entry, worker_id, self._clock())
-        for count, entry in enumerate(snapshot.queued, 1):
-            self._index.queued(entry, self._clock())
-            if count % CHUNK == 0:
+        async for page in snapshot.queued:
+            for start in range(0, len(page), CHUNK):
+                for entry in page[start : start + CHUNK]:
+                    self._index.queued(entry, self._clock())
                 await asyncio.sleep(0)
 
     # The feed

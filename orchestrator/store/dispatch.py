@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -42,11 +42,10 @@ class RedisDispatch:
         )
         workers = await read_workers(self._db)
         pools = {field.decode().rpartition(" ")[0] for field in depth}
-        queued = [entry for pool in pools for entry in await self._queued(pool)]
         pairs = [(worker.info.id, run_id) for worker in workers for run_id in worker.runs]
         entries = await self._entries([run_id for _, run_id in pairs])
         running = [(worker_id, entry) for (worker_id, _), entry in zip(pairs, entries, strict=True) if entry]
-        return Snapshot(int(seq or 0), queued, running, workers, learned)
+        return Snapshot(int(seq or 0), self._queued(pools), running, workers, learned)
 
     async def feed(self, after: int) -> AsyncIterator[Sequence[FeedItem]]:
         batches = self._db.follow(self._keys.single("feed"), f"{after}-0".encode())
@@ -115,15 +114,20 @@ class RedisDispatch:
         (now,) = await self._db.fetch(("TIME",))
         return int(now[0]) * 1000 + int(now[1]) // 1000
 
-    async def _queued(self, pool: str) -> list[QueueEntry]:
-        entries: list[QueueEntry] = []
-        start = 0
-        while True:
-            (ids,) = await self._db.fetch(("ZRANGE", self._keys.queue(pool), start, start + CHUNK - 1))
-            entries += [entry for entry in await self._entries([run_id.decode() for run_id in ids]) if entry]
-            if len(ids) < CHUNK:
-                return entries
-            start += CHUNK
+    async def _queued(self, pools: Iterable[str]) -> AsyncIterator[Sequence[QueueEntry]]:
+        for pool in pools:
+            arrived, seen = "-inf", set[str]()  # not by rank: what leaves the queue meanwhile moves those behind it up
+            while True:
+                command = ("ZRANGE", self._keys.queue(pool), arrived, "+inf", "BYSCORE", "LIMIT", 0, CHUNK + len(seen))
+                (rows,) = await self._db.fetch((*command, "WITHSCORES"))
+                page = [(run_id, at) for run_id, at in codec.scored(rows) if run_id not in seen]
+                if not page:
+                    break
+                yield [entry for entry in await self._entries([run_id for run_id, _ in page]) if entry]
+                newest = page[-1][1]
+                together = {run_id for run_id, at in page if at == newest}
+                seen = together | seen if arrived == str(newest) else together
+                arrived = str(newest)
 
     async def _entries(self, run_ids: Sequence[str]) -> list[QueueEntry | None]:
         rows = await self._db.fetch(*(("HMGET", self._keys.run(run_id), *ENTRY_FIELDS) for run_id in run_ids))

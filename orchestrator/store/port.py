@@ -7,7 +7,7 @@ store, and raises Superseded to whoever comes late. Times are Unix seconds by th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -383,7 +383,7 @@ class Snapshot:
     """Everything a dispatcher starts from. Items of the feed with `seq` above this one follow it."""
 
     seq: int
-    queued: Iterable[QueueEntry]
+    queued: AsyncIterable[Sequence[QueueEntry]]  # read page by page as they are asked for: there may be a million
     running: Sequence[tuple[str, QueueEntry]]  # (worker, entry) of assigned and running runs
     workers: Sequence[Worker]
     learned: bytes | None  # what save_learned was last given

@@ -109,7 +109,12 @@ class Tenure:
 
     def drain(self) -> None:
         """Takes nothing new, gives back what waits, and ends when what executes is done."""
-        self._leave(Ending(End.DRAINED, "the agent of its worker was stopped"))
+        ending = Ending(End.DRAINED, "the agent of its worker was stopped")
+        if not self._epoch:  # the store does not know of us yet
+            self._leave(ending)
+        elif not self._ending.done():
+            self._leaving = ending
+            self._group.create_task(self._take_leave(ending, WorkerEvent.DRAIN))
 
     # --- what the host tells ---
 
@@ -130,7 +135,7 @@ class Tenure:
         """Ends when what executes is done, so that its ComfyUI can be replaced."""
         if self._ready and self._leaving is None:
             self._leaving = Ending(End.WORN, note)
-            self._group.create_task(self._retire(self._leaving))
+            self._group.create_task(self._take_leave(self._leaving, WorkerEvent.RECYCLE))
 
     async def abandon(self, note: str) -> None:
         """Gives back what its former ComfyUI had."""
@@ -313,6 +318,7 @@ class Tenure:
                 return self.end(End.SUPERSEDED, error.message)
             self.beaten_at = monotonic()
             if duties.state is WorkerState.RECYCLING:
+                self._host.complain("recycled by an operator")  # for the next agent, should this one not live to see it
                 self.retire("recycled by an operator")
             if quarantined and duties.state is not WorkerState.QUARANTINED:
                 self._quarantined = False
@@ -335,8 +341,8 @@ class Tenure:
 
     # --- the end ---
 
-    async def _retire(self, ending: Ending) -> None:
-        await self.tell(WorkerEvent.RECYCLE, ending.note)  # first, so that nothing comes after what is given back
+    async def _take_leave(self, ending: Ending, event: WorkerEvent) -> None:
+        await self.tell(event, ending.note)  # first, so that nothing comes after what is given back
         self._leave(ending)
 
     def _leave(self, ending: Ending) -> None:

@@ -13,6 +13,7 @@ from orchestrator.domain.needs import Content
 from orchestrator.domain.run import RunState
 from orchestrator.errors import Busy, InvalidRequest, NotFound, Retryable
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
+from orchestrator.store import dispatch
 from orchestrator.store.port import (
     Idempotency,
     JobQuery,
@@ -20,7 +21,7 @@ from orchestrator.store.port import (
     MailKind,
 )
 from orchestrator.store.redis import RedisStore
-from tests.fixtures.stored import NEEDS, assigned, feed, ready, result, submission
+from tests.fixtures.stored import NEEDS, assigned, feed, ready, result, submission, waiting
 
 
 async def test_a_submission_is_read_back_whole(store: RedisStore) -> None:
@@ -43,9 +44,25 @@ async def test_a_submission_is_read_back_whole(store: RedisStore) -> None:
 async def test_many_at_once_share_round_trips_and_all_arrive(store: RedisStore) -> None:
     them = [submission() for _ in range(500)]
     assert all(made.created for made in await asyncio.gather(*(store.submit(it) for it in them)))
-    snapshot = await store.snapshot()
-    assert {entry.run_id for entry in snapshot.queued} == {it.entry.run_id for it in them}
-    assert {entry.needs for entry in snapshot.queued} == {NEEDS}
+    queued = await waiting(store)
+    assert {entry.run_id for entry in queued} == {it.entry.run_id for it in them}
+    assert {entry.needs for entry in queued} == {NEEDS}
+
+
+async def test_a_snapshot_has_what_waits_whatever_leaves_the_queue_while_it_is_read(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pages smaller than the number of those that came in the same millisecond."""
+    monkeypatch.setattr(dispatch, "CHUNK", 3)
+    them = [submission() for _ in range(40)]
+    await asyncio.gather(*(store.submit(it) for it in them))
+    pages = aiter((await store.snapshot()).queued)
+    found = list(await anext(pages))
+    gone = {it.spec.id for it in them if it.entry.run_id in {entry.run_id for entry in found}}
+    for job_id in gone:
+        await store.cancel(job_id)
+    found += [entry async for page in pages for entry in page]
+    assert sorted(entry.run_id for entry in found) == sorted(it.entry.run_id for it in them)
 
 
 async def test_one_idempotency_key_makes_one_job(store: RedisStore) -> None:
@@ -182,7 +199,7 @@ async def test_a_snapshot_knows_what_runs_and_what_was_learned(store: RedisStore
     _, key = await assigned(store)
     await store.save_learned(b"blob")
     snapshot = await store.snapshot()
-    assert (list(snapshot.queued), snapshot.learned) == ([], b"blob")
+    assert (await waiting(store), snapshot.learned) == ([], b"blob")
     assert [(worker, entry.run_id) for worker, entry in snapshot.running] == [("w1", key.run_id)]
     assert [worker.info.id for worker in snapshot.workers] == ["w1"]
     (digest,) = (worker.models for worker in snapshot.workers)

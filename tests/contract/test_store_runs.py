@@ -22,7 +22,19 @@ from orchestrator.store.port import (
     RunKey,
 )
 from orchestrator.store.redis import RedisStore
-from tests.fixtures.stored import ERROR, NEEDS, assigned, feed, new_id, output, ready, result, submission, worker_info
+from tests.fixtures.stored import (
+    ERROR,
+    NEEDS,
+    assigned,
+    feed,
+    new_id,
+    output,
+    ready,
+    result,
+    submission,
+    waiting,
+    worker_info,
+)
 
 
 async def test_the_whole_way_of_a_run(store: RedisStore) -> None:
@@ -72,9 +84,9 @@ async def test_a_lost_run_is_tried_again_in_its_old_place_and_within_its_budget(
     assert second is not None
     with pytest.raises(Superseded):
         await store.commit(key, result(key.run_id))
-    snapshot = await store.snapshot()
-    retried = next(entry for entry in snapshot.queued if entry.run_id == second)
-    other = next(entry for entry in snapshot.queued if entry.run_id != second)
+    queued = await waiting(store)
+    retried = next(entry for entry in queued if entry.run_id == second)
+    other = next(entry for entry in queued if entry.run_id != second)
     assert (retried.attempt, retried.avoid) == (2, ("w1",))
     assert retried.arrived_at <= other.arrived_at
     assert await store.queue_position(it.spec.id) == 0
@@ -96,7 +108,7 @@ async def test_a_run_that_was_too_large_asks_for_more_ever_after(store: RedisSto
     assert second is not None
     assert await store.assign([Assignment(second, 2, "w1", {})]) == [True]
     third = await store.retry(RunKey(second, 2, "w1"), "the worker went away", error=ERROR)
-    (again,) = [entry for entry in (await store.snapshot()).queued if entry.job_id == it.spec.id]
+    (again,) = [entry for entry in await waiting(store) if entry.job_id == it.spec.id]
     assert (again.run_id, again.needs.vram_over) == (third, 24_000_000_000)
     told = {item.run_id: item.entry.needs.vram_over async for item in _queued(store)}
     assert told == {key.run_id: 0, second: 24_000_000_000, third: 24_000_000_000}

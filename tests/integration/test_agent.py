@@ -14,7 +14,7 @@ from orchestrator.domain.job import JobStatus
 from orchestrator.domain.run import RunState
 from orchestrator.domain.worker import WorkerState
 from orchestrator.settings import LeaseSettings
-from orchestrator.store.port import Mail, MailKind
+from orchestrator.store.port import Assignment, Mail, MailKind
 from orchestrator.store.redis import RedisStore
 from orchestrator.worker.tenure import Tenure
 from tests.fixtures.comfyui import StartSim
@@ -71,12 +71,14 @@ async def test_a_drained_agent_finishes_what_executes_and_gives_back_what_waits(
         draining = asyncio.create_task(agent.drain())
         returned = await fleet.run_in(waiting, RunState.RETURNED)
         assert returned.outcome == "the agent of its worker was stopped"
-        too_late = await fleet.submit(picture(), "w")
+        assert (await fleet.store.worker("w")).state is WorkerState.DRAINING
+        too_late = await fleet.submit(picture())
+        (run,) = (await fleet.store.job(too_late)).runs
+        assert await fleet.store.assign([Assignment(run.id, 1, "w", {})]) == [False], "it is given nothing more"
         assert (await fleet.job(executing)).status is JobStatus.SUCCEEDED
         await draining
         assert (await fleet.store.worker("w")).state is WorkerState.DOWN
-        for job_id in (waiting, too_late):
-            await fleet.run_in(job_id, RunState.QUEUED, attempt=2)
+        await fleet.run_in(waiting, RunState.QUEUED, attempt=2)
         assert len(sim.spans) == 1
 
 

@@ -86,7 +86,7 @@ async def test_from_nothing_to_a_picture_and_back_to_nothing(fleet: Fleet, w: St
         assert not process.alive
         assert (await fleet.store.worker("w")).state is WorkerState.DOWN
     states = [change.state.value for change in reversed(await fleet.store.worker_changes("w"))]
-    assert states == ["starting", "starting", "ready", "down"]
+    assert states == ["starting", "starting", "ready", "draining", "down"]
     assert "starting the simulated ComfyUI" in w.log.read_text()
 
 
@@ -169,6 +169,21 @@ async def test_an_operator_recycles_it_after_what_it_executes(fleet: Fleet, w: S
         assert w.process.pid != pid
         await fleet.assign(waiting, "w")
         assert (await fleet.job(waiting)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_recycling_outlives_its_agent(fleet: Fleet, w: Station) -> None:
+    async with fleet.agent_of([w.host()]):
+        await fleet.worker("w")
+        pid = w.process.pid
+        job_id = await fleet.submit(sampled(steps=100), "w")
+        await fleet.run_in(job_id, RunState.RUNNING)
+        await fleet.store.move_worker("w", WorkerEvent.RECYCLE)
+        await eventually(lambda: w.process.record.worn, "the agent to know")
+    async with fleet.agent_of([w.host()], name="next"):
+        assert len((await fleet.job(job_id)).runs) == 1
+        await noted(fleet, "recycled by an operator: ending process")
+        await fleet.worker("w")
+        assert w.process.pid != pid
 
 
 async def test_it_is_recycled_after_so_many_runs(fleet: Fleet, w: Station) -> None:

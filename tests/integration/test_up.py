@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from orchestrator import build
 from orchestrator.cli.client import FleetClient, Unreachable
 from orchestrator.errors import Busy, FleetError
+from orchestrator.store.embedded import EmbeddedRedis
 from tests.fixtures.up import Node, check_committed_once, has, statuses, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -144,6 +146,25 @@ async def test_a_second_signal_stops_at_once_and_loses_nothing(node: Node, sim_p
     assert (await statuses(second.fleet))["succeeded"] == 0
     await until(lambda: has(second.fleet, "succeeded", 1), "the job to succeed")
     await check_committed_once(second.fleet, job_id, tmp_path)
+
+
+async def test_it_stops_without_a_redis_too_and_the_next_start_goes_on(node: Node, sim_process, tmp_path: Path) -> None:
+    comfyui = await sim_process(step_seconds=0.2)
+    (tmp_path / "redis").mkdir()
+    server = await EmbeddedRedis.start(tmp_path / "redis")
+    node.configure(workers=[{"url": comfyui.url}], redis={"url": server.url})
+    first = await node.up()
+    job_id = await submit(first.fleet, seed=1, steps=30)
+    await until(lambda: has(first.fleet, "running", 1), "the job to run")
+    await server.stop()
+    async with asyncio.timeout(build.DRAIN_S):  # which is how long it would wait for what executes
+        assert await first.stop() == 0
+    server = await EmbeddedRedis.start(tmp_path / "redis")
+    second = await node.up()
+    await until(lambda: has(second.fleet, "succeeded", 1), "the job to succeed")
+    await check_committed_once(second.fleet, job_id, tmp_path)
+    assert await second.stop() == 0
+    await server.stop()
 
 
 async def test_simulated_comfyuis_end_with_the_up_that_started_them(node: Node) -> None:

@@ -166,7 +166,7 @@ class MemoryStore:
             for record in self.runs.values()
             if record.worker and record.state in ("assigned", "running")
         ]
-        return Snapshot(seq, queued, running, list(self.fleet.values()), self.learned)
+        return Snapshot(seq, _paged(queued), running, list(self.fleet.values()), self.learned)
 
     async def feed(self, after: int) -> AsyncIterator[Sequence[FeedItem]]:
         while True:
@@ -292,3 +292,7 @@ class Machine:
         load_s = 0.3 + 6 * GB / DISK_BYTES_S
         await asyncio.sleep(load_s)
         return load_s
+
+
+async def _paged(entries: Sequence[QueueEntry]) -> AsyncIterator[Sequence[QueueEntry]]:
+    yield entries

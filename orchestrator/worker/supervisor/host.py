@@ -153,7 +153,11 @@ class SupervisedHost:
         self._unswept.add(run_id)
 
     def complain(self, note: str) -> None:
-        self._complaint = self._complaint or note
+        if self._complaint:
+            return
+        self._complaint = note
+        if self._process is not None and self._process.alive:
+            self._process.mark_worn(note)
 
     def resume(self) -> None:
         self._resumed.set()
@@ -201,6 +205,7 @@ class SupervisedHost:
                 self._happen(Happening.FAULT, f"process {found.pid} of an earlier agent does not answer")
                 return
             await asyncio.sleep(BOOT_POLL_S)
+        self._complaint = found.record.worn
         if list(found.record.command) != self._installation.command(self._home, found.record.port):
             self.complain("fleet.yaml has another command line for it by now")
 

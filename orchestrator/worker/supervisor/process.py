@@ -24,7 +24,8 @@ _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 @dataclass(frozen=True, slots=True)
 class Record:
     """What identifies a process: `started` counts clock ticks since the machine's boot. `warm`: it is fit for work.
-    `lock`: digest of the lock that it was started from, if any."""
+    `lock`: digest of the lock that it was started from, if any.
+    `worn`: why it is to be replaced."""
 
     pid: int
     started: int
@@ -33,6 +34,7 @@ class Record:
     command: tuple[str, ...]
     warm: bool = False
     lock: str = ""
+    worn: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,11 @@ class Process:
     def mark_warm(self) -> None:
         """So that the next agent knows."""
         self.record = replace(self.record, warm=True)
+        self._keep_record()
+
+    def mark_worn(self, why: str) -> None:
+        """The same."""
+        self.record = replace(self.record, worn=why)
         self._keep_record()
 
     async def ended(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 GB = 1_000_000_000
+STAGGER = 0.1  # the largest share of its age limit by which a worker is replaced sooner
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,14 @@ class Usage:
     age_s: float
 
 
+def staggered(limits: Limits, worker_id: str) -> Limits:
+    """Those of one worker: what was started together must not be away together. Always the same for one worker."""
+    if limits.age_s is None:
+        return limits
+    sooner = STAGGER * int.from_bytes(blake2b(worker_id.encode("utf-8", "replace"), digest_size=4).digest()) / 2**32
+    return replace(limits, age_s=limits.age_s * (1 - sooner))
+
+
 def worn(usage: Usage, limits: Limits) -> str | None:
     """Why it is to be replaced, in words. One that has run nothing is not too large: the next would be as large."""
     if limits.rss_bytes is not None and usage.runs and usage.rss_bytes > limits.rss_bytes:
@@ -33,7 +43,7 @@ def worn(usage: Usage, limits: Limits) -> str | None:
     if limits.runs is not None and usage.runs >= limits.runs:
         return f"it has executed {_times(usage.runs)}; recycle.runs is {limits.runs}"
     if limits.age_s is not None and usage.age_s >= limits.age_s:
-        return f"it is {usage.age_s:.0f} s old; recycle.age_s is {limits.age_s:g}"
+        return f"it is {usage.age_s:.0f} s old; recycle.age_s, staggered, is {limits.age_s:.0f}"
     return None
 
 
