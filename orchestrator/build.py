@@ -44,6 +44,7 @@ from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids
 from orchestrator.pins.pinned import Pinned, read_lock
+from orchestrator.scheduling.policy import Rules
 from orchestrator.settings import Settings
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
@@ -101,6 +102,11 @@ async def agent(settings: Settings, stop: asyncio.Event) -> None:
     """The workers of this node."""
     async with _shared(settings, settings.redis.url) as shared, _agent(settings, shared):
         await stop.wait()
+
+
+def _rules(settings: Settings) -> Rules:
+    weights = {name: tenant.weight for name, tenant in settings.tenants.items()}
+    return Rules(settings.scheduling.overtake_s, settings.scheduling.heads, weights)
 
 
 def open_storage(settings: Settings) -> Storage:
@@ -164,7 +170,7 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     services = Services(store, registry, Intake(store, registry, catalogs), catalogs, events, storage)
     leadership = Leadership(store, _process_name(), settings.leases)
     warmer = Warmer(store, registry, catalogs, settings.pools)
-    dispatcher = Dispatcher(store, leadership, settings.scheduling, DispatchMetrics(REGISTRY), warmer)
+    dispatcher = Dispatcher(store, leadership, _rules(settings), DispatchMetrics(REGISTRY), warmer)
     judge = Judge(store, leadership)
     reaper = Reaper(store, storage, leadership, settings.leases, settings.retention)
     app = create_app(services, settings.limits, settings.retention)

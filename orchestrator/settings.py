@@ -27,6 +27,7 @@ from orchestrator.worker_settings import (
     RecycleSettings,
     SupervisedWorker,
     SupervisionSettings,
+    TenantName,
     WatchdogSettings,
     WorkerEntry,
     absolute,
@@ -119,6 +120,11 @@ class PoolSettings(Group):
     """On how many workers each of them is warm, as far as their VRAM goes."""
 
 
+class TenantSettings(Group):
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    """Share of the fleet beside the weights of the others that have something queued. Who is not named has 1."""
+
+
 class Settings(BaseSettings):
     """The whole of fleet.yaml."""
 
@@ -143,6 +149,8 @@ class Settings(BaseSettings):
     leases: LeaseSettings = LeaseSettings()
     retention: RetentionSettings = RetentionSettings()
     scheduling: SchedulingSettings = SchedulingSettings()
+    tenants: dict[TenantName, TenantSettings] = Field(default_factory=dict)
+    """Those whose share of the fleet is not the usual one; a job says on whose account it is."""
     supervision: SupervisionSettings = SupervisionSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
 
@@ -260,6 +268,7 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
     groups: dict[str, tuple[type[BaseModel], ...]] = {
         "redis": (RedisSettings,), "storage": (StorageSettings,), "limits": (LimitSettings,),
         "leases": (LeaseSettings,), "retention": (RetentionSettings,), "scheduling": (SchedulingSettings,),
+        "tenants": (TenantSettings,),
         "supervision": (SupervisionSettings,), "watchdog": (WatchdogSettings,),
         "attached": (AttachedWorker, SupervisedWorker), "supervised": (SupervisedWorker,),
         "recycle": (RecycleSettings,), "pools": (PoolSettings,),

@@ -18,7 +18,8 @@ _PATHS = ("comfyui", "python", "lock", "warmup", "logs")
 
 WorkerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=100)]
 PoolName = Annotated[str, Field(pattern=r"^[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?$")]
-"""As jobs and workflows may ask for it."""
+TenantName = PoolName
+"""As jobs and workflows may name them."""
 
 
 class Group(BaseModel):

@@ -22,7 +22,6 @@ from orchestrator.errors import Busy, NotFound, Retryable
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.policy import Plan, Rules, decide
-from orchestrator.settings import SchedulingSettings
 from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKind, RunEnd, Snapshot
 
 log = logging.getLogger(__name__)
@@ -45,13 +44,13 @@ class Dispatcher:
         self,
         store: DispatcherStore,
         leadership: Leadership,
-        scheduling: SchedulingSettings,
+        rules: Rules,
         metrics: DispatchMetrics,
         warmer: Warmer | None = None,
     ) -> None:
         self._store = store
         self._leadership = leadership
-        self._rules = Rules(scheduling.overtake_s, scheduling.heads)
+        self._rules = rules
         self._metrics = metrics
         self._offers = Offers(store)
         self._warmer = warmer
@@ -86,7 +85,7 @@ class _Term:
         self._contents = ModelContents(store)
         self._rules = rules
         self._metrics = metrics
-        self._index = Index()
+        self._index = Index(weights=rules.weights)
         self._clock = asyncio.get_running_loop().time
         self._wake = asyncio.Event()
         self._changed_workers: set[str] = set()
@@ -106,7 +105,7 @@ class _Term:
 
     async def _build(self, snapshot: Snapshot) -> None:
         try:
-            self._index = Index(Learned.load(snapshot.learned))
+            self._index = Index(Learned.load(snapshot.learned), self._rules.weights)
         except ValueError as error:
             log.warning("what was learned of execution times is lost, it is learned anew: %s", error)
         for worker in snapshot.workers:

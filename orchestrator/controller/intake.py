@@ -162,7 +162,8 @@ class Intake:
         run_id = _new_id()
         entry = QueueEntry(
             run_id, spec.id, 1, spec.pool, spec.priority.value, spec.created_at, profile,
-            needs(graph, catalog, spec.targets),
+            needs(graph, catalog, spec.targets), tenant=spec.tenant,
+            deadline_s=None if spec.deadline_at is None else spec.deadline_at - spec.created_at,
         )  # fmt: skip
         more = first_candidates(spec.gate, secrets.randbelow)
         submitted = await self._store.submit(
@@ -177,7 +178,9 @@ class Intake:
 def _spec(body: JobOptions, **rest: Any) -> JobSpec:
     now = time.time()  # the store puts its own clock in place of ours
     deadline_at = None if body.deadline_s is None else now + body.deadline_s
-    return JobSpec(id=_new_id(), created_at=now, metadata=body.metadata, deadline_at=deadline_at, **rest)
+    return JobSpec(
+        id=_new_id(), created_at=now, metadata=body.metadata, deadline_at=deadline_at, tenant=body.tenant, **rest
+    )
 
 
 def _new_id() -> str:

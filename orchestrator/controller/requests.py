@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from orchestrator.domain.job import Priority
 from orchestrator.domain.quality import Enough, Otherwise, Unscored
+from orchestrator.domain.run import DEFAULT_TENANT
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.shape import pointer
 from orchestrator.graph.values import nearest
@@ -66,6 +67,8 @@ Labels = Annotated[
 
 
 class JobOptions(Request):
+    tenant: Name = DEFAULT_TENANT
+    """On whose account it is: tenants share the fleet by the weights that `tenants:` of fleet.yaml gives them."""
     priority: Priority | None = None
     metadata: Labels = Field(default_factory=dict)
     deadline_s: Seconds | None = None

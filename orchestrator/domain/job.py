@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.domain.asset import Output
 from orchestrator.domain.machine import reachable_ends
 from orchestrator.domain.quality import Gate, Judgement
-from orchestrator.domain.run import Run
+from orchestrator.domain.run import DEFAULT_TENANT, Run
 
 
 class JobStatus(StrEnum):
@@ -84,6 +84,7 @@ class JobSpec:
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])  # with defaults and the drawn seed
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])  # the caller's labels
     deadline_at: float | None = None
+    tenant: str = DEFAULT_TENANT  # on whose account it is: tenants share the fleet by weight
     outputs: tuple[str, ...] = ()  # node ids whose files are delivered; empty: every output node
     gate: Gate | None = None  # None: what its one run makes is delivered as it is
     origin: Origin | None = None

@@ -15,6 +15,9 @@ from orchestrator.domain.machine import reachable_ends
 from orchestrator.domain.needs import Needs
 from orchestrator.domain.quality import Score
 
+DEFAULT_TENANT = "default"
+"""On whose account a job is that names nobody."""
+
 
 class RunState(StrEnum):
     QUEUED = "queued"  # in our queue
@@ -102,3 +105,5 @@ class QueueEntry:
     profile: str  # key under which execution times are learned (workflow@version, or the graph's shape)
     needs: Needs
     avoid: tuple[str, ...] = ()  # workers that already failed it: tried again only if there is no other
+    tenant: str = DEFAULT_TENANT
+    deadline_s: float | None = None  # so long after its arrival its job expires

@@ -24,14 +24,23 @@ OVERRUN = 0.2  # a run that takes longer than expected is guessed to need this s
 class Held:
     """A run that left the queue for a worker, with the seconds that are expected of it there."""
 
-    __slots__ = ("began_at", "execute_s", "load_s", "ticket", "trait")
+    __slots__ = ("began_at", "execute_s", "executed_at", "load_s", "number", "standing_s", "tenant", "trait")
 
-    def __init__(self, ticket: int, trait: Trait) -> None:
-        self.ticket = ticket
+    def __init__(self, number: int, standing_s: float, trait: Trait, tenant: str) -> None:
+        self.number = number
+        self.standing_s = standing_s
         self.trait = trait
+        self.tenant = tenant
         self.load_s = 0.0
         self.execute_s = 0.0
         self.began_at: float | None = None
+        self.executed_at: float | None = None
+
+    def took_s(self, now: float) -> float:
+        """Seconds on the GPU by now."""
+        if self.began_at is None:
+            return 0.0
+        return (now if self.executed_at is None else self.executed_at) - self.began_at
 
     @property
     def work_s(self) -> float:
@@ -125,7 +134,8 @@ class WorkerView:
         if held is None or held.began_at is not None:
             return
         for other in [other for other, was in self.held.items() if was.began_at is not None]:
-            self.delivering[other] = self.held.pop(other)
+            self.delivering[other] = done = self.held.pop(other)
+            done.executed_at = now
         held.began_at = now
         self.held = {number: held, **self.held}
         self._recount(now)

@@ -21,6 +21,7 @@ from orchestrator.scheduling.models import UNTOLD, Contents, ModelFiles, Offer
 from orchestrator.scheduling.pool import Pool
 from orchestrator.scheduling.queue import Group, Trait
 from orchestrator.scheduling.timers import Timers
+from orchestrator.scheduling.waiting import Waiting
 
 DOUBT_S = 0.5  # a run that the store would not assign is not offered again for this long: the feed tells why first
 GRACE_S = 30.0  # what nobody could do is not refused before this long: a worker may be on its way, a file being copied
@@ -34,33 +35,39 @@ ANSWERING = (
 class Index:
     """See the module."""
 
-    def __init__(self, learned: Learned | None = None) -> None:
+    def __init__(self, learned: Learned | None = None, weights: Mapping[str, float] | None = None) -> None:
+        """`weights`: of tenants, where they are not 1."""
         self.pools: dict[str, Pool] = {}
+        self._weights = weights or {}
         self.stirred: dict[Pool, None] = {}  # pools in which something is fresh, or may be
         self.learned = learned or Learned()
         self.timers = Timers()
         self._files = ModelFiles()
         self._workers: dict[str, WorkerView] = {}
-        self._waiting: dict[int, Trait] = {}  # queued runs, by number
+        self.waiting = Waiting(self.pools)
         self._placed: dict[int, WorkerView] = {}
         self._parked: dict[int, tuple[Held, WorkerView]] = {}  # the store would not assign them
 
     def __len__(self) -> int:
         """Queued runs."""
-        return len(self._waiting)
+        return len(self.waiting)
 
     def gpu(self, worker_id: str) -> str:
         """The kind of GPU that the worker has, as times are learned by it."""
         view = self._workers.get(worker_id)
         return view.gpu if view else ""
 
+    def view(self, worker_id: str) -> WorkerView:
+        """A worker that is known."""
+        return self._workers[worker_id]
+
     # What the feed and the snapshot tell
 
     def queued(self, entry: QueueEntry, now: float) -> None:
         """A run waits."""
         number = tickets.number_of(entry.run_id)
-        if number not in self._waiting and number not in self._placed and number not in self._parked:
-            self._enqueue(tickets.issue(entry), self._trait(entry), now)
+        if number not in self.waiting and number not in self._placed and number not in self._parked:
+            self._enqueue(self._taken(number, entry), now)
 
     def gone(self, run_id: str, now: float) -> None:
         """A run left the queue without being assigned."""
@@ -71,7 +78,7 @@ class Index:
         number = tickets.number_of(entry.run_id)
         view = self._workers.get(worker_id)
         if view is not None and number not in self._placed:
-            self._place(view, Held(tickets.issue(entry), self._trait(entry)), now)
+            self._place(view, self._taken(number, entry), now)
 
     def assigned(self, run_id: str, worker_id: str, now: float) -> None:
         """A run was given to a worker: by us, which is known here already, or by the leader before us."""
@@ -110,7 +117,7 @@ class Index:
             view = None
         if view is None:
             view = self._workers[worker.info.id] = WorkerView(worker.info)
-            self._pool(worker.info.pool).fleet.workers[view.id] = view
+            self._join(view)
         if contents is not view.memory.contents:
             self._files.learn_sizes(contents.sizes)
             self._pool(worker.info.pool).fleet.tell(view, contents)
@@ -136,6 +143,7 @@ class Index:
         self._standing_changed(view, now)
         pool = self._pool(view.info.pool)
         pool.fleet.remove(view)
+        pool.fairness.allow(len(pool.fleet.workers))
         self._retire(pool)
 
     def not_assigned(self, run_id: str, now: float) -> None:
@@ -167,21 +175,21 @@ class Index:
 
     def next_profile(self, group: Group) -> str:
         """The profile of the run that is next in the group."""
-        return self._waiting[tickets.number(group.next)].profile
+        return self.waiting.trait(group.next).profile
 
     def take(self, group: Group) -> Held:
         """The group's next run leaves the queue: for `give`, or because it is refused."""
-        ticket = group.next
-        trait = self._leave(tickets.number(ticket))
-        assert trait is not None
-        return Held(ticket, trait)
+        held = self._leave(tickets.number(group.next))
+        assert held is not None
+        return held
 
     def give(self, held: Held, view: WorkerView, now: float) -> None:
         """A worker gets a run that was taken, with the seconds expected of it filled in."""
-        number = tickets.number(held.ticket)
-        view.give(number, held, now)
-        self._placed[number] = view
-        self._pool(view.info.pool).recall(view)
+        view.give(held.number, held, now)
+        self._placed[held.number] = view
+        pool = self._pool(view.info.pool)
+        self._charge(held, held.work_s)
+        pool.recall(view)
         self._changed(view, now)
 
     def wait_for(self, view: WorkerView, group: Group, until: float) -> None:
@@ -202,7 +210,7 @@ class Index:
     def _pool(self, name: str) -> Pool:
         found = self.pools.get(name)
         if found is None:
-            found = self.pools[name] = Pool(name)
+            found = self.pools[name] = Pool(name, self._weights)
         return found
 
     def _retire(self, pool: Pool) -> None:
@@ -211,48 +219,66 @@ class Index:
             self.pools.pop(pool.name, None)
             self.stirred.pop(pool, None)
 
-    def _trait(self, entry: QueueEntry) -> Trait:
+    def _join(self, view: WorkerView) -> None:
+        pool = self._pool(view.info.pool)
+        pool.fleet.workers[view.id] = view
+        pool.fairness.allow(len(pool.fleet.workers))
+
+    def _taken(self, number: int, entry: QueueEntry) -> Held:
+        """A run that is in no queue, or not yet."""
         pool = self._pool(entry.pool)
+        expected_s = self.learned.execute_s(entry.profile, "")
+        return Held(number, tickets.standing(entry, expected_s), self._trait(pool, entry), entry.tenant)
+
+    def _trait(self, pool: Pool, entry: QueueEntry) -> Trait:
         group = pool.queue.group(entry.needs, entry.avoid)
         if group is None:
             files = sorted((self._files.file(ref) for ref in entry.needs.models), key=lambda file: -file.bytes)
             group = Group(pool.name, entry.needs, entry.avoid, tuple(files))
         return group.trait(entry.priority, entry.attempt, entry.profile)
 
-    def _enqueue(self, ticket: int, trait: Trait, now: float) -> None:
-        group = trait.group
+    def _enqueue(self, held: Held, now: float) -> None:
+        group = held.trait.group
         pool = self._pool(group.pool)
         if group.head is None and not any(able(view, group) for view in pool.fleet.workers.values()):
             self.review_later(pool, now + GRACE_S)
-        self._waiting[tickets.number(ticket)] = trait
-        group.add(ticket, trait)
-        pool.queue.settle(group, self._waiting)
+        expected_s = self.learned.execute_s(held.trait.profile, "")
+        tenant = pool.fairness.tenant(held.tenant)
+        self.waiting.add(held.number, held.trait, tenant, held.standing_s, expected_s)
         pool.refresh(group)
         self.stirred[pool] = None
 
-    def _leave(self, number: int) -> Trait | None:
+    def _leave(self, number: int) -> Held | None:
         """Off the queue, if it is there."""
-        trait = self._waiting.pop(number, None)
-        if trait is not None:
-            trait.group.remove(trait, self._waiting)
-            pool = self._pool(trait.group.pool)
-            pool.queue.settle(trait.group, self._waiting)
-            self._retire(pool)
-        return trait
+        place = self.waiting.leave(number)
+        if place is None:
+            return None
+        pool = self._pool(place.trait.group.pool)
+        self.waiting.promote(pool)
+        self._retire(pool)
+        return Held(number, tickets.standing_s(place.ticket), place.trait, place.tenant.name)
 
     def _drop(self, number: int, now: float) -> Held | None:
-        """A run is no more where it was. Of a queued one, what is answered has no standing."""
-        trait = self._leave(number)
-        if trait is not None:
-            return Held(number, trait)
+        """A run is no more where it was."""
+        queued = self._leave(number)
+        if queued is not None:
+            return queued
         if number in self._parked:
             return self._trust(number, now)
         view = self._placed.pop(number, None)
         if view is None:
             return None
         held = view.release(number, now)
+        if held is not None:
+            self._charge(held, held.took_s(now) - held.work_s)  # what was expected is put right
         self._changed(view, now)
         return held
+
+    def _charge(self, held: Held, seconds: float) -> None:
+        pool = self._pool(held.trait.group.pool)
+        pool.fairness.charge(pool.fairness.tenant(held.tenant), seconds)
+        self.waiting.promote(pool)
+        self._retire(pool)
 
     def _place(self, view: WorkerView, held: Held, now: float) -> None:
         held.load_s = view.memory.load_s(held.trait.group.files) * self.learned.load_pace(view.id)
@@ -311,4 +337,5 @@ class Index:
         held = self._trust(number, now)
         was = held.trait
         group = self._pool(was.group.pool).queue.group(was.group.needs, was.group.avoid) or was.group
-        self._enqueue(held.ticket, group.trait(was.priority, was.attempt, was.profile), now)
+        held.trait = group.trait(was.priority, was.attempt, was.profile)
+        self._enqueue(held, now)

@@ -66,7 +66,7 @@ def _may_yet(view: WorkerView, group: Group, now: float) -> bool:
 def _refuse(index: Index, group: Group, error: JobError, refusals: list[Refusal]) -> None:
     while group.head is not None and len(refusals) < AT_ONCE:
         held = index.take(group)
-        refusals.append(Refusal(tickets.run_id(held.ticket), held.trait.attempt, error))
+        refusals.append(Refusal(tickets.run_id(held.number), held.trait.attempt, error))
 
 
 def _error(group: Group, workers: list[WorkerView]) -> JobError:

@@ -73,6 +73,21 @@ class Memory:
             for file in self._oldest_beyond(ram, self.ram_bytes, {}):
                 del ram[file]
 
+    def stage(self, files: Iterable[ModelFile]) -> None:
+        """Its agent was told to read these into RAM."""
+        for file in files:
+            if file not in self.vram:
+                self.ram.pop(file, None)
+                self.ram[file] = None
+        for file in self._oldest_beyond(self.ram, self.ram_bytes, {}):
+            del self.ram[file]
+        self.moved = True
+
+    def pushed_out_of_ram_by(self, files: Iterable[ModelFile]) -> list[ModelFile]:
+        """What would leave RAM if these were staged."""
+        wanted = dict.fromkeys(files)
+        return self._oldest_beyond(self.ram | wanted, self.ram_bytes, {})
+
     def pushed_out_by(self, files: Iterable[ModelFile]) -> list[ModelFile]:
         """What would leave VRAM if a run with these files came."""
         wanted = dict.fromkeys(files)

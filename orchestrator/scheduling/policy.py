@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from math import inf
 from typing import Any
@@ -22,6 +22,7 @@ from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.infeasible import Refusal, review
 from orchestrator.scheduling.pool import Pool
+from orchestrator.scheduling.prefetch import Prefetch, prefetch
 from orchestrator.scheduling.queue import Group
 
 AGE_WEIGHT = 0.05  # seconds of loading that are accepted for serving a run that is a second older
@@ -31,10 +32,11 @@ AT_ONCE = 256  # assignments in one plan: the loop that carries it out has other
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What an operator may tune; see SchedulingSettings."""
+    """What an operator may tune; see SchedulingSettings and TenantSettings."""
 
     overtake_s: float = 30.0
     heads: int = 16
+    weights: Mapping[str, float] = field(default_factory=dict[str, float])  # of tenants, where they are not 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Plan:
     placements: tuple[Placement, ...]
     refusals: tuple[Refusal, ...]
     wake_at: float | None
+    prefetch: tuple[Prefetch, ...] = ()
 
 
 def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
@@ -74,7 +77,13 @@ def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
         if pool.fresh_workers or pool.fresh_groups:
             index.stirred[pool] = None  # the plan is full
     more = len(placements) >= AT_ONCE
-    return Plan(tuple(placements), tuple(refusals), now if more else index.timers.next_at)
+    return Plan(tuple(placements), tuple(refusals), now if more else index.timers.next_at, _prefetch(index, placements))
+
+
+def _prefetch(index: Index, placements: list[Placement]) -> tuple[Prefetch, ...]:
+    views = dict.fromkeys(index.view(placement.worker) for placement in placements)
+    found = (prefetch(index.pools[view.info.pool], view) for view in views)
+    return tuple(order for order in found if order is not None)
 
 
 class _Match:
@@ -142,8 +151,11 @@ class _Match:
             return None
         residents = self._residents(view)
         vram, pace = view.memory.vram, self._index.learned.load_pace(view.id)
+        shared = self._pool.fairness.backlogged > 1
         best, least = first, view.memory.load_s(first.files) * pace + self._evict_s(view, first)
         for group in chain(residents, oldest):
+            if shared and group.excess and not first.excess:
+                continue
             later_s = group.standing_s - first.standing_s
             score = later_s * AGE_WEIGHT
             at_least = score if group.anchor in vram else score + group.reload_s * pace
@@ -230,7 +242,7 @@ class _Match:
         held = self._index.take(group)
         held.load_s, held.execute_s = its.load_s, its.execute_s
         self._index.give(held, view, self._now)
-        self._placements.append(Placement(tickets.run_id(held.ticket), held.trait.attempt, view.id, reasons))
+        self._placements.append(Placement(tickets.run_id(held.number), held.trait.attempt, view.id, reasons))
 
     def _has_room(self) -> bool:
         return len(self._placements) < AT_ONCE

@@ -6,6 +6,9 @@ nothing to do until one of them changes: then it is fresh, and only what is fres
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from orchestrator.scheduling.fairness import Fairness
 from orchestrator.scheduling.fleet import Fleet, WorkerView
 from orchestrator.scheduling.queue import Group, Queue
 
@@ -13,8 +16,9 @@ from orchestrator.scheduling.queue import Group, Queue
 class Pool:
     """See the module."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, weights: Mapping[str, float]) -> None:
         self.name = name
+        self.fairness = Fairness(weights)
         self.queue = Queue(name)
         self.fleet = Fleet()
         self.fresh_groups: dict[Group, None] = {}

@@ -1,7 +1,7 @@
 """The queued runs of one pool, in groups of runs that any worker treats alike.
 
 A decision looks at the heads of groups, so its cost depends on how many distinct sets of needs wait, never on how many
-runs do. A run leaves a group's heap lazily: a ticket whose number is no longer waiting is dropped when it surfaces.
+runs do. A run leaves a group's heap lazily: a ticket that is not the run's valid one is dropped when it surfaces.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ STALE_SLACK = 64  # stale tickets that a heap may hold beyond its live ones befo
 class Trait:
     """What runs of one group may differ in. Shared by all that do not: a queued run costs no more than its ticket."""
 
-    __slots__ = ("attempt", "count", "group", "priority", "profile")
+    __slots__ = ("attempt", "count", "group", "number", "priority", "profile")
 
     def __init__(self, group: Group, priority: str, attempt: int, profile: str) -> None:
+        self.number = -1  # by which tickets name it, while there are some
         self.group = group
         self.priority = priority
         self.attempt = attempt
@@ -34,8 +35,8 @@ class Group:
     """Queued runs of one pool with the same needs and the same workers to avoid."""
 
     __slots__ = (
-        "_heap", "_traits", "anchor", "avoid", "files", "head", "infeasible_since", "lacks", "needs", "patience",
-        "pool", "reload_s", "size", "standing_s",
+        "_heap", "_traits", "anchor", "avoid", "excess", "files", "head", "infeasible_since", "lacks", "needs",
+        "patience", "pool", "reload_s", "size", "standing_s",
     )  # fmt: skip
 
     def __init__(self, pool: str, needs: Needs, avoid: tuple[str, ...], files: tuple[ModelFile, ...]) -> None:
@@ -48,6 +49,7 @@ class Group:
         self.reload_s = reload_s(files[0]) if files else 0.0
         self.head: int | None = None  # ticket of the run that is next
         self.standing_s = 0.0  # the head's
+        self.excess = False  # whether even the head is beyond its tenant's share
         self.lacks: dict[Offer, Lack] = {}  # memo of feasible.lack
         self.patience: tuple[int, float] | None = None  # (head, until when it may wait for a warm worker)
         self.infeasible_since: float | None = None  # since when no worker of the pool could ever do it
@@ -72,22 +74,30 @@ class Group:
         self.size += 1
         heapq.heappush(self._heap, ticket)
 
-    def remove(self, trait: Trait, waiting: Mapping[int, Trait]) -> None:
-        """A run of this trait has left `waiting`."""
+    def replace(self, ticket: int, valid: Mapping[int, int]) -> None:
+        """A run that is here has a new ticket."""
+        heapq.heappush(self._heap, ticket)
+        self._tidy(valid)
+
+    def remove(self, trait: Trait, valid: Mapping[int, int]) -> None:
+        """A run of this trait has left."""
         trait.count -= 1
         if not trait.count:
             del self._traits[trait.priority, trait.attempt, trait.profile]
         self.size -= 1
-        if len(self._heap) > 2 * self.size + STALE_SLACK:
-            self._heap = [ticket for ticket in self._heap if tickets.number(ticket) in waiting]
-            heapq.heapify(self._heap)
+        self._tidy(valid)
 
-    def surface(self, waiting: Mapping[int, Trait]) -> int | None:
+    def surface(self, valid: Mapping[int, int]) -> int | None:
         """The ticket that is next now; what is stale above it goes."""
         heap = self._heap
-        while heap and tickets.number(heap[0]) not in waiting:
+        while heap and valid.get(tickets.number(heap[0])) != heap[0]:
             heapq.heappop(heap)
         return heap[0] if heap else None
+
+    def _tidy(self, valid: Mapping[int, int]) -> None:
+        if len(self._heap) > 2 * self.size + STALE_SLACK:
+            self._heap = [ticket for ticket in self._heap if valid.get(tickets.number(ticket)) == ticket]
+            heapq.heapify(self._heap)
 
 
 class Lack:
@@ -138,9 +148,9 @@ class Queue:
     def group(self, needs: Needs, avoid: tuple[str, ...]) -> Group | None:
         return self._groups.get((needs, avoid))
 
-    def settle(self, group: Group, waiting: Mapping[int, Trait]) -> None:
+    def settle(self, group: Group, valid: Mapping[int, int]) -> None:
         """Puts a group where its head belongs, after runs came or left; an empty one goes."""
-        head = group.surface(waiting)
+        head = group.surface(valid)
         if head == group.head:
             return
         if group.head is None:
@@ -152,6 +162,7 @@ class Queue:
         group.head = head
         if head is not None:
             group.standing_s = tickets.standing_s(head)
+            group.excess = head >= tickets.EXCESS
             self.line.add(head, group)
             self.families.setdefault(group.anchor, Line()).add(head, group)
         else:

@@ -142,14 +142,16 @@ def run(run_id: str, fields: list[Any]) -> Run:
 def dump_entry(entry: QueueEntry) -> bytes:
     """The part of an entry that no attempt changes."""
     models = [[model.folder, model.name] for model in entry.needs.models]
-    return dump([entry.pool, entry.priority, entry.profile, entry.needs.classes, models])
+    return dump(
+        [entry.pool, entry.priority, entry.profile, entry.needs.classes, models, entry.tenant, entry.deadline_s]
+    )
 
 
 def entry(
     raw: bytes, run_id: bytes, job_id: bytes, attempt: bytes, arrived: bytes, avoid: bytes | None, vram: bytes | None
 ) -> QueueEntry:
     """What dump_entry wrote, with what belongs to the attempt."""
-    pool, priority, profile, classes, models = orjson.loads(raw)
+    pool, priority, profile, classes, models, tenant, deadline_s = orjson.loads(raw)
     return QueueEntry(
         run_id=run_id.decode(),
         job_id=job_id.decode(),
@@ -160,6 +162,8 @@ def entry(
         profile=profile,
         needs=Needs(tuple(classes), tuple(ModelRef(folder, name) for folder, name in models), int(vram or 0)),
         avoid=tuple((avoid or b"").decode().split()),
+        tenant=tenant,
+        deadline_s=deadline_s,
     )
 
 

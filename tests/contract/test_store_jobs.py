@@ -25,7 +25,7 @@ from tests.fixtures.stored import NEEDS, assigned, feed, ready, result, submissi
 
 
 async def test_a_submission_is_read_back_whole(store: RedisStore) -> None:
-    it = submission(deadline_at=1060.0)
+    it = submission(deadline_at=1060.0, tenant="acme")
     assert (await store.submit(it)).created
     job = await store.job(it.spec.id)
     assert job.status is JobStatus.QUEUED

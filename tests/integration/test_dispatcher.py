@@ -24,7 +24,8 @@ from orchestrator.domain.worker import WorkerState
 from orchestrator.errors import NotFound
 from orchestrator.graph.needs import needs
 from orchestrator.scheduling import index, infeasible
-from orchestrator.settings import LeaseSettings, RetentionSettings, SchedulingSettings
+from orchestrator.scheduling.policy import Rules
+from orchestrator.settings import LeaseSettings, RetentionSettings
 from orchestrator.store.port import Submission
 from orchestrator.store.redis import RedisStore
 from tests.fixtures.comfyui import StartSim
@@ -53,7 +54,7 @@ async def controller(
     """Dispatches and reaps while the body runs; then it resigns."""
     registry = CollectorRegistry()
     leadership = Leadership(fleet.store, name, fleet.leases)
-    dispatcher = Dispatcher(fleet.store, leadership, SchedulingSettings(), DispatchMetrics(registry))
+    dispatcher = Dispatcher(fleet.store, leadership, Rules(), DispatchMetrics(registry))
     reaper = Reaper(fleet.store, fleet.storage, leadership, fleet.leases, retention or RetentionSettings())
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(each.run()) for each in (leadership, dispatcher, reaper)]

@@ -17,12 +17,13 @@ from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
 from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling.infeasible import GRACE_S
-from orchestrator.settings import LeaseSettings, SchedulingSettings
+from orchestrator.scheduling.policy import Rules
+from orchestrator.settings import LeaseSettings
 from tests.sim.fleet import MemoryStore, clock
 from tests.sim.virtual_time import run
 
 LEASES = LeaseSettings()
-SCHEDULING = SchedulingSettings()
+RULES = Rules()
 
 
 @asynccontextmanager
@@ -30,7 +31,7 @@ async def dispatching(store: MemoryStore, name: str = "one") -> AsyncIterator[Co
     """A controller, for as long as the body runs."""
     registry = CollectorRegistry()
     leadership = Leadership(store, name, LEASES)
-    dispatcher = Dispatcher(store, leadership, SCHEDULING, DispatchMetrics(registry))
+    dispatcher = Dispatcher(store, leadership, RULES, DispatchMetrics(registry))
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(leadership.run()), group.create_task(dispatcher.run())]
         yield registry

@@ -113,7 +113,8 @@ class World:
     def _arrive(self, request: Request, now: float) -> None:
         run_id = self._run_id(now)
         self._queue(request, QueueEntry(
-            run_id, run_id, 1, "default", "normal", EPOCH + request.at, request.profile, request.needs
+            run_id, run_id, 1, "default", "normal", EPOCH + request.at, request.profile, request.needs,
+            tenant=request.tenant,
         ), now)  # fmt: skip
 
     def _ready(self, machine: Machine, now: float) -> None:

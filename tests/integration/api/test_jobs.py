@@ -31,7 +31,13 @@ async def submit(api: Api, **body: Any) -> dict[str, Any]:
 async def test_a_job_of_a_workflow_is_queued_complete(api: Api, blank: str, store: RedisStore) -> None:
     reply = await api.post(
         "/v1/workflows/blank/jobs",
-        {"params": {"prefix": "cat"}, "priority": "high", "metadata": {"team": "art"}, "deadline_s": 60},
+        {
+            "params": {"prefix": "cat"},
+            "priority": "high",
+            "metadata": {"team": "art"},
+            "deadline_s": 60,
+            "tenant": "acme",
+        },
     )
     assert reply.status == 202
     job = reply.json
@@ -39,6 +45,9 @@ async def test_a_job_of_a_workflow_is_queued_complete(api: Api, blank: str, stor
     assert (job["status"], job["workflow"], job["version"], job["priority"]) == ("queued", "blank", 1, "high")
     assert job["params"] == {"prefix": "cat", "width": 64}
     assert job["metadata"] == {"team": "art"}
+    assert job["tenant"] == "acme"
+    (entry,) = (await store.snapshot()).queued
+    assert (entry.tenant, entry.deadline_s) == ("acme", pytest.approx(60))
     assert job["created_at"].endswith("Z")
     assert job["deadline_at"] > job["created_at"]
     shown = (await api.get(f"/v1/jobs/{job['id']}")).json

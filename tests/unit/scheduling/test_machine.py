@@ -209,14 +209,14 @@ class FleetMachine(RuleBasedStateMachine):
     def _check_overtaking(self, taken: QueueEntry, worker_id: str, served: set[tuple[Needs, tuple[str, ...]]]) -> None:
         """What waits, could have gone to this worker and stood more than overtake_s before, waits for a warm one.
 
-        Or it stood behind such a one of its group, which has just got it."""
+        Or it is beyond its tenant's share. Or it stood behind such a one of its group, which has just got it."""
         pool = self.index.pools["default"]
         view = pool.fleet.workers[worker_id]
-        standing = tickets.standing_s(tickets.issue(taken))
+        standing = tickets.standing(taken, 0.0)
         for group in pool.queue.line:
             if group.standing_s < standing - RULES.overtake_s and refusal(view, group, pool.fleet) is None:
                 waits = group.patience is not None and group.patience[0] == group.head
-                assert waits or (group.needs, group.avoid) in served
+                assert waits or group.excess or (group.needs, group.avoid) in served
 
     def _check_nobody_idles(self) -> None:
         """No worker idles beside a run that it could take, nothing to load."""

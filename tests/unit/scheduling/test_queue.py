@@ -19,22 +19,24 @@ moves = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50), st.booleans())
 
 @given(moves)
 def test_heads_are_the_oldest_of_each_group_and_the_line_is_in_their_order(steps: list[tuple[int, int, bool]]) -> None:
-    queue, waiting = Queue("default"), dict[int, Trait]()
+    queue, valid = Queue("default"), dict[int, int]()
+    traits: dict[int, Trait] = {}
     model: dict[int, tuple[int, int]] = {}  # run number -> group, ticket
     for number, (which, at, leaves) in enumerate(steps, 1):
         if leaves and model:
             gone = sorted(model)[at % len(model)]
             del model[gone]
-            trait = waiting.pop(gone)
-            trait.group.remove(trait, waiting)
-            queue.settle(trait.group, waiting)
+            del valid[gone]
+            trait = traits.pop(gone)
+            trait.group.remove(trait, valid)
+            queue.settle(trait.group, valid)
             continue
         needs = Needs((f"class-{which}",))
         group = queue.group(needs, ()) or Group("default", needs, (), ())
-        ticket = tickets.issue(entry(number, at=float(at)))
-        trait = waiting[number] = group.trait("normal", 1, "flow@1")
+        valid[number] = ticket = tickets.issue(float(at), 0, 0, number)
+        trait = traits[number] = group.trait("normal", 1, "flow@1")
         group.add(ticket, trait)
-        queue.settle(group, waiting)
+        queue.settle(group, valid)
         model[number] = which, ticket
     heads = [
         min(ticket for group, ticket in model.values() if group == which) for which in {g for g, _ in model.values()}
@@ -67,15 +69,31 @@ def test_an_empty_group_and_its_family_are_forgotten() -> None:
 
 
 def test_priority_shifts_a_run_by_its_head_start_and_no_more() -> None:
-    low = tickets.issue(entry(1, at=1000.0, priority="low"))
-    high = tickets.issue(entry(2, at=2199.0, priority="high"))
-    late = tickets.issue(entry(3, at=2201.0, priority="high"))
+    low = tickets.standing(entry(1, at=1000.0, priority="low"), 10.0)
+    high = tickets.standing(entry(2, at=2199.0, priority="high"), 10.0)
+    late = tickets.standing(entry(3, at=2201.0, priority="high"), 10.0)
     assert high < low < late
 
 
-@given(st.uuids(), st.integers(0, 2_000_000_000_000))
-def test_a_ticket_names_its_run_and_when_it_came(identity: UUID, at_ms: int) -> None:
-    ticket = tickets.issue(replace(entry(1, at=at_ms / 1000), run_id=str(identity)))
+def test_a_deadline_brings_a_run_forward_as_far_as_it_takes_and_never_before_high() -> None:
+    def standing(deadline_s: float | None, priority: str = "normal") -> float:
+        return tickets.standing(replace(entry(1, at=1000.0, priority=priority), deadline_s=deadline_s), 10.0)
+
+    assert standing(3600.0) == standing(None) == 1000.0
+    assert standing(310.0) == 1000.0 - 300.0  # it is to begin within 300 s, where others may be kept for 600
+    assert standing(5.0) == 1000.0 - tickets.HEAD_START_S["high"]
+    assert standing(310.0, "low") == standing(310.0)
+    assert standing(310.0, "high") == standing(None, "high")
+
+
+@given(st.uuids(), st.integers(0, 2**44), st.integers(0, 2**24 - 1), st.integers(0, 2**20 - 1), st.booleans())
+def test_a_ticket_holds_all_that_it_was_made_of(
+    identity: UUID, at_ms: int, trait: int, tenant: int, excess: bool
+) -> None:
+    number = tickets.number_of(str(identity))
+    ticket = tickets.issue(at_ms / 1000, trait, tenant, number) + excess * tickets.EXCESS
     assert tickets.run_id(ticket) == str(identity)
-    assert tickets.number(ticket) == tickets.number_of(str(identity))
+    assert tickets.number(ticket) == number
+    assert (tickets.trait(ticket), tickets.tenant(ticket)) == (trait, tenant)
     assert tickets.standing_s(ticket) == at_ms / 1000
+    assert (ticket >= tickets.EXCESS) == excess

@@ -89,6 +89,7 @@ class JobView(TypedDict):
     """null: a raw graph."""
     version: int | None
     pool: str
+    tenant: str
     priority: Priority
     params: dict[str, Any]
     """With defaults and drawn seeds filled in."""
@@ -126,6 +127,7 @@ def job_view(job: Job, queue_position: int | None = None) -> JobView:
         "workflow": spec.workflow,
         "version": spec.version,
         "pool": spec.pool,
+        "tenant": spec.tenant,
         "priority": spec.priority,
         "params": dict(spec.params),
         "metadata": dict(spec.metadata),

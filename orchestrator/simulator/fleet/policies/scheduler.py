@@ -43,4 +43,5 @@ class Scheduler:
         plan = decide(self._index, now)
         if plan.refusals:
             raise AssertionError(f"every worker can do everything, and this was refused: {plan.refusals[0]}")
-        return Orders([(placement.run_id, placement.worker) for placement in plan.placements], (), plan.wake_at)
+        placements = [(placement.run_id, placement.worker) for placement in plan.placements]
+        return Orders(placements, [(order.worker, order.files) for order in plan.prefetch], plan.wake_at)

@@ -1,0 +1,181 @@
+"""Fairness: what each tenant of a pool has had, in GPU-seconds, and which of its runs stand within its share.
+
+Among tenants the order is that of arrival, as long as none gets ahead: a run is within its tenant's share while the
+tenant, once its runs that stand there are done, is ahead of the one that has had least by no more than the allowance.
+What is beyond stands behind everybody's, is promoted as the others catch up, and executes when nobody else can use a
+worker. Seconds are divided by the tenant's weight, so that equal figures are a fair share.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+
+from orchestrator.scheduling import ticket as tickets
+
+ALLOWED_S = 60.0  # a tenant may be ahead by as much as the whole pool does in so many seconds
+KEPT = 1000  # tenants, before those that have nothing to do with the pool any more are forgotten
+USUAL_WEIGHT = 0.1  # of the newest run in what a tenant's runs usually take
+VOID_SLACK = 64  # void entries that a heap may hold beyond its live ones before it is rebuilt
+
+
+class Tenant:
+    """One tenant in one pool."""
+
+    __slots__ = ("claimed", "excess", "had", "name", "number", "queued", "usual_s", "weight", "within")
+
+    def __init__(self, name: str, number: int, weight: float) -> None:
+        self.name = name
+        self.number = number
+        self.weight = weight
+        self.had = 0.0  # GPU-seconds by weight, those expected of what it has on workers among them
+        self.usual_s = 0.0  # what one of its runs takes
+        self.queued = 0
+        self.within = 0  # of the queued ones, those within its share
+        self.excess: list[int] = []  # heap of the tickets beyond it, and of some that are gone
+        self.claimed = -1.0  # the claim with which it stands in line for a promotion
+
+    @property
+    def claim(self) -> float:
+        """What it will have had when its runs within the share are done."""
+        return self.had + self.within * self.usual_s / self.weight
+
+    def excess_next(self, valid: Mapping[int, int]) -> int:
+        """Takes the first of the tickets beyond the share; there is one."""
+        while True:
+            ticket = heapq.heappop(self.excess)
+            if valid.get(tickets.number(ticket)) == ticket:
+                return ticket
+
+
+class Fairness:
+    """See the module."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        self.allowance_s = ALLOWED_S  # GPU-seconds that a tenant may be ahead of the one that has had least
+        self.level = 0.0  # what the one that has had least of those with queued runs has had
+        self.backlogged = 0  # tenants with queued runs
+        self._weights = weights
+        self._most = 0.0
+        self._kept = KEPT
+        self._by_name: dict[str, Tenant] = {}
+        self._by_number: list[Tenant | None] = []
+        self._free: list[int] = []
+        self._least: list[tuple[float, int]] = []  # heap of (had, tenant); an entry that is not so any more is void
+        self._claims: list[tuple[float, int]] = []  # the same of (claim, tenant), of tenants with excess
+
+    def allow(self, workers: int) -> None:
+        """The pool has so many workers."""
+        self.allowance_s = ALLOWED_S * max(1, workers)
+
+    def tenant(self, name: str) -> Tenant:
+        found = self._by_name.get(name)
+        if found is None:
+            if len(self._by_name) >= self._kept:
+                self._forget_idle()
+            number = self._free.pop() if self._free else len(self._by_number)
+            found = self._by_name[name] = Tenant(name, number, self._weights.get(name, 1.0))
+            if number == len(self._by_number):
+                self._by_number.append(found)
+            else:
+                self._by_number[number] = found
+        return found
+
+    def numbered(self, number: int) -> Tenant:
+        """The tenant of a ticket of a queued run."""
+        found = self._by_number[number]
+        assert found is not None
+        return found
+
+    def arrive(self, tenant: Tenant, ticket: int, expected_s: float) -> bool:
+        """A run of this tenant is queued; answers whether it is within the share. One that goes before all that the
+        tenant has beyond it, being more urgent, may use the allowance once more."""
+        tenant.queued += 1
+        if tenant.queued == 1:
+            self.backlogged += 1
+            tenant.had = max(tenant.had, self.level)  # of what it did not want there is no credit
+            self._least_push(tenant)
+        tenant.usual_s += (expected_s - tenant.usual_s) * (USUAL_WEIGHT if tenant.usual_s else 1.0)
+        if tenant.within < tenant.queued - 1:
+            urgent = ticket + tickets.EXCESS < tenant.excess[0]
+            within = urgent and tenant.claim <= self.level + 2 * self.allowance_s
+        else:
+            within = tenant.claim <= self.level + self.allowance_s
+        tenant.within += within
+        return within
+
+    def postpone(self, tenant: Tenant, ticket: int) -> None:
+        """The ticket is beyond the share."""
+        heapq.heappush(tenant.excess, ticket)
+        self._stand_in_line(tenant)
+
+    def leave(self, tenant: Tenant, *, within: bool) -> None:
+        """A run of this tenant is queued no more."""
+        tenant.queued -= 1
+        tenant.within -= within
+        if tenant.queued == 0:
+            self.backlogged -= 1
+            tenant.excess.clear()
+        elif tenant.within < tenant.queued:
+            self._stand_in_line(tenant)
+        self._settle()
+
+    def charge(self, tenant: Tenant, seconds: float) -> None:
+        """It has had so many GPU-seconds more; less than none puts an expectation right."""
+        tenant.had = max(0.0, tenant.had + seconds / tenant.weight)
+        self._most = max(self._most, tenant.had)
+        if tenant.queued:
+            self._least_push(tenant)
+            if tenant.within < tenant.queued:
+                self._stand_in_line(tenant)
+        self._settle()
+
+    def promotable(self) -> Tenant | None:
+        """A tenant whose next run beyond its share is within it by now, if there is one. `promoted` follows."""
+        while self._claims:
+            claim, number = self._claims[0]
+            tenant = self._by_number[number]
+            if tenant is not None and tenant.claimed == claim and tenant.within < tenant.queued:
+                return tenant if claim <= self.level + self.allowance_s else None
+            heapq.heappop(self._claims)
+        return None
+
+    def promoted(self, tenant: Tenant) -> None:
+        tenant.within += 1
+        if tenant.within < tenant.queued:
+            self._stand_in_line(tenant)
+
+    def _forget_idle(self) -> None:
+        """Callers may name any tenant: those without queued runs whose account says nothing are forgotten."""
+        for tenant in [it for it in self._by_name.values() if not it.queued and it.had <= self.level]:
+            del self._by_name[tenant.name]
+            self._by_number[tenant.number] = None
+            self._free.append(tenant.number)
+        self._kept = max(KEPT, 2 * len(self._by_name))
+
+    def _stand_in_line(self, tenant: Tenant) -> None:
+        claim = tenant.claim
+        if tenant.claimed != claim:
+            tenant.claimed = claim
+            heapq.heappush(self._claims, (claim, tenant.number))
+            if len(self._claims) > 2 * len(self._by_name) + VOID_SLACK:
+                waiting = [it for it in self._by_name.values() if it.within < it.queued]
+                self._claims = [(it.claimed, it.number) for it in waiting]
+                heapq.heapify(self._claims)
+
+    def _least_push(self, tenant: Tenant) -> None:
+        heapq.heappush(self._least, (tenant.had, tenant.number))
+        if len(self._least) > 2 * len(self._by_name) + VOID_SLACK:
+            self._least = [(it.had, it.number) for it in self._by_name.values() if it.queued]
+            heapq.heapify(self._least)
+
+    def _settle(self) -> None:
+        """The level rises with whoever has had least. A tenant that nobody can serve holds it back only so far."""
+        least = self._least
+        while least:
+            had, number = least[0]
+            tenant = self._by_number[number]
+            if tenant is not None and tenant.queued and tenant.had == had:
+                self.level = max(self.level, had, self._most - 2 * self.allowance_s)
+                break
+            heapq.heappop(least)
