@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -101,7 +102,8 @@ class FleetRoutes:
     @cached_property
     def _hasher(self) -> Hasher:
         # Names that begin with two underscores are no users' to ComfyUI: it serves nothing from there.
-        return Hasher(installation.user_directory() / "__fleet" / "sha256.json")
+        shared = os.environ.get("COMFYFLEET_HASHES")
+        return Hasher(Path(shared) if shared else installation.user_directory() / "__fleet" / "sha256.json")
 
 
 async def _answer(thread: ThreadPoolExecutor, read: Callable[[], dict[str, Any]]) -> web.Response:

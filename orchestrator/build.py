@@ -277,7 +277,12 @@ def pinned(settings: Settings, entry: AttachedWorker | SupervisedWorker) -> Pinn
         read_lock(entry.lock)
     except InvalidRequest as error:
         raise InvalidRequest("config_invalid", f"lock: {error.message}") from error
-    return Pinned(entry.lock, settings.data_dir / "models" / "hashes.json")
+    return Pinned(entry.lock, table_of_hashes(settings))
+
+
+def table_of_hashes(settings: Settings) -> Path:
+    """Where the digests of models on this machine are kept."""
+    return settings.data_dir / "models" / "hashes.json"
 
 
 def read_warmup(path: Path) -> Graph:

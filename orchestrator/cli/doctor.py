@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +19,16 @@ from orchestrator.cli.console import emit_json, out
 from orchestrator.cli.errors import FAILED
 from orchestrator.cli.options import AsJson, Config, config_path
 from orchestrator.comfy.client import ComfyClient
+from orchestrator.domain.worker import WorkerEvent
 from orchestrator.errors import FleetError
+from orchestrator.pins import inventory
+from orchestrator.pins.hashes import Hashes
+from orchestrator.pins.observe import known_models
+from orchestrator.pins.observed import SeenModel
+from orchestrator.pins.variants import variants
 from orchestrator.settings import Settings, load
 from orchestrator.store.embedded import EmbeddedRedis
+from orchestrator.worker.drift import lock_of_installed, lock_of_running
 from orchestrator.worker_settings import AttachedWorker, SupervisedWorker
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -39,6 +46,13 @@ class Finding:
     subject: str
     ok: bool
     words: str
+
+
+Look = tuple[Finding, Mapping[str, SeenModel]]
+"""What an entry of `workers:` is, and its models as far as they are known."""
+
+READING_S = 20.0
+"""How long a ComfyUI may read models before it is asked another time."""
 
 
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
@@ -63,13 +77,17 @@ async def _examine(settings: Settings) -> list[Finding]:
     if not settings.workers:
         words = "none: name your ComfyUIs under `workers:` in fleet.yaml, or try comfyfleet up --simulate 2"
         found.append(Finding("workers", False, words))
-    found += await asyncio.gather(
+    looks = await asyncio.gather(
         *(
-            _comfyui(entry, settings) if isinstance(entry, AttachedWorker) else _installation(entry)
+            _comfyui(entry, settings) if isinstance(entry, AttachedWorker) else _installation(entry, settings)
             for entry in settings.workers
         )
     )
-    return found
+    pools: dict[str, dict[str, Mapping[str, SeenModel]]] = {}
+    for entry, (finding, models) in zip(settings.workers, looks, strict=True):
+        found.append(finding)
+        pools.setdefault(entry.pool, {}).update(dict.fromkeys(entry.worker_ids, models))
+    return [*found, *(finding for pool, models in pools.items() for finding in _variants(pool, models))]
 
 
 def _data_dir(settings: Settings) -> Finding:
@@ -146,22 +164,53 @@ async def _storage(settings: Settings) -> Finding:
     return Finding("storage", True, f"{where} takes and gives files")
 
 
-async def _comfyui(worker: AttachedWorker, settings: Settings) -> Finding:
+def _variants(pool: str, models: Mapping[str, Mapping[str, SeenModel]]) -> Iterator[Finding]:
+    for name, kinds in variants(models).items():
+        told = "; ".join(f"{what} on {', '.join(workers)}" for what, workers in kinds.items())
+        words = f"is not the same file on all workers of pool {pool}: {told}. Jobs that name it get one or the other"
+        yield Finding(f"model {name}", False, f"{words}: have all the same, or give one another name")
+
+
+async def _comfyui(worker: AttachedWorker, settings: Settings) -> Look:
     subject = f"worker {worker.worker_id}"
     try:
         async with ComfyClient(worker.url) as comfyui:
             stats = await comfyui.system_stats()
             classes = orjson.loads(await comfyui.object_info())
-            models = await comfyui.model_sizes()
+            models = {name: SeenModel(None, size) for name, size in (await comfyui.model_sizes()).items()}
+            document = await comfyui.inventory()
+            if document is not None:
+                models |= inventory.parse(document).models or {}
+            conforms = await _conforms(worker, settings, comfyui)
     except FleetError as error:
-        return Finding(subject, False, error.message)
+        return Finding(subject, False, error.message), {}
     words = f"ComfyUI {stats.version} on {stats.device}, {len(classes)} node classes, {len(models)} model files"
     if worker.gpu and worker.gpu not in settings.gpu_rates and settings.gpu_rates:
-        return Finding(subject, False, f"{words}; its runs will have no cost: add {worker.gpu} to gpu_rates")
-    return Finding(subject, True, words)
+        return Finding(subject, False, f"{words}; its runs will have no cost: add {worker.gpu} to gpu_rates"), models
+    pack = "" if document is not None else "; without comfyfleet's node pack: what it holds is inferred"
+    return Finding(subject, True, f"{words}{conforms}{pack}"), models
 
 
-async def _installation(entry: SupervisedWorker) -> Finding:
+async def _conforms(worker: AttachedWorker, settings: Settings, comfyui: ComfyClient) -> str:
+    """Raises Conflict with what differs from its lock."""
+    from orchestrator import build
+
+    pinned = build.pinned(settings, worker)
+    if pinned is None:
+        return ""
+    try:
+        async with asyncio.timeout(READING_S):
+            await lock_of_running(pinned, comfyui, _in_silence)
+    except TimeoutError:
+        return f"; its models are still being read for the comparison with {pinned.file.name}: ask again"
+    return f"; it is what {pinned.file.name} says"
+
+
+async def _in_silence(_event: WorkerEvent | None, _note: str) -> None:
+    """Nobody waits for it in between."""
+
+
+async def _installation(entry: SupervisedWorker, settings: Settings) -> Look:
     """It is looked at and not started: an agent may be running it right now."""
     from orchestrator import build
 
@@ -170,11 +219,18 @@ async def _installation(entry: SupervisedWorker) -> Finding:
         if entry.warmup:
             build.read_warmup(entry.warmup)
         installation = build.installed(entry, entry.devices[0])
+        pinned = build.pinned(settings, entry)
+        if pinned is not None:
+            await lock_of_installed(pinned, installation.directory, installation.python)
+        hashes = Hashes(build.table_of_hashes(settings))
+        models = await asyncio.to_thread(known_models, installation.directory, hashes)
     except FleetError as error:
-        return Finding(subject, False, error.message)
+        return Finding(subject, False, error.message), {}
     look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('torch') is None)"
     python = await asyncio.create_subprocess_exec(installation.python, "-c", look)
     if await python.wait():
         words = f"{installation.python} has no torch: set `python:` to the Python that has ComfyUI's packages"
-        return Finding(subject, False, words)
-    return Finding(subject, True, f"ComfyUI in {installation.directory}, run by {installation.python}")
+        return Finding(subject, False, words), models
+    conforms = f"; it is what {pinned.file.name} says" if pinned else ""
+    words = f"ComfyUI in {installation.directory}, run by {installation.python}{conforms}"
+    return Finding(subject, True, words), models

@@ -48,6 +48,16 @@ def observe(
     )
 
 
+def known_models(folder: Path, hashes: Hashes) -> dict[str, SeenModel]:
+    """The models in a ComfyUI's folder. Reads none: digests are those that are known already."""
+    found: dict[str, SeenModel] = {}
+    for name, path in _models(folder):
+        real = path.resolve()
+        status = real.stat()
+        found[name] = SeenModel(hashes.known(real, status), status.st_size)
+    return found
+
+
 def environment_python(folder: Path) -> Path | None:
     """The interpreter of the environment in a ComfyUI's folder, if it has one."""
     return next((path for name in (ENVIRONMENT, "venv") if (path := python_of(folder / name)).exists()), None)

@@ -12,7 +12,7 @@ import logging
 from collections import ChainMap
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -60,7 +60,7 @@ class Tenure:
     ) -> None:
         self.beaten_at = monotonic()
         self._host = host
-        self._info = host.info
+        self._info = replace(host.info, lock=None)  # until it is compared with it
         self._store = store
         self._storage = storage
         self._leases = leases
@@ -152,6 +152,8 @@ class Tenure:
             self.end(End.SUPERSEDED, error.message)
         if event is not None:
             self._quarantined = event is WorkerEvent.QUARANTINE
+        if self._quarantined:
+            log.warning("%s: quarantined: %s", self._info.id, note)
 
     # --- the work ---
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
+from orchestrator.comfy.client import ComfyClient
 from orchestrator.simulator.comfyui.routes.pack import sha256
 from tests.fixtures.comfyui import StartSim
 from tests.fixtures.driving import eventually, sampled
@@ -40,6 +45,26 @@ async def test_the_same_name_with_other_bytes_is_another_model(whole: StartWhole
         assert sim.loads[CHECKPOINT] == 1, "each loaded its own"
     job = await fleet.ended(await fleet.submit(sampled(steps=2)))
     assert job["runs"][0]["placement"]["load_s"] == 0
+
+
+async def test_doctor_names_the_file_the_workers_and_the_digests(sim_comfyui: StartSim, tmp_path: Path) -> None:
+    entries: list[dict[str, str]] = []
+    for name in ("one", "two", "else"):
+        sim = await sim_comfyui(node_pack=True, weights={CHECKPOINT: name})
+        async with ComfyClient(sim.url) as client:
+            await client.inventory([CHECKPOINT])
+        entries.append({"id": name, "url": sim.url, "pool": "other" if name == "else" else "default"})
+    (tmp_path / "fleet.yaml").write_text(json.dumps({"workers": entries, "data_dir": str(tmp_path / "data")}))
+    doctor = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "orchestrator", "doctor", "--json", "--config", tmp_path / "fleet.yaml",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, _ = await doctor.communicate()
+    assert doctor.returncode == 1
+    (finding,) = (finding for finding in json.loads(said) if not finding["ok"])
+    one, two = (sha256(CHECKPOINT, {CHECKPOINT: name})[:12] for name in ("one", "two"))
+    assert finding["subject"] == f"model {CHECKPOINT}"
+    assert f"of pool default: sha256 {one} on one; sha256 {two} on two. Jobs that name it" in finding["words"]
 
 
 async def test_without_the_node_pack_names_alone_are_known(whole: StartWhole, sim_comfyui: StartSim) -> None:

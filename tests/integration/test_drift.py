@@ -181,7 +181,7 @@ async def test_an_operator_has_it_looked_at_at_once_and_a_lock_that_is_written_a
         assert await ran_under_when_ready(fleet) == w.write().digest
         w.package("2.0")
         await fleet.store.move_worker("w", WorkerEvent.RECYCLE)
-        await quarantined(fleet, "package alpha is 2.0")
+        assert (await quarantined(fleet, "package alpha is 2.0")).info.lock is None
         w.model("Weights")
         await fleet.store.move_worker("w", WorkerEvent.RESUME)
         await quarantined(fleet, "package alpha is 2.0", f"model {MODEL} has sha256")

@@ -30,6 +30,7 @@ class Home:
         self.output = folder / "output"
         self.temp = folder / "temp"
         self.user = folder / "user"
+        self.hashes = folder.parent / "sha256.json"  # what our node packs know of models: those of one machine share it
         self._lock: TextIOWrapper | None = None
 
     def claim(self) -> None:

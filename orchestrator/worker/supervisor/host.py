@@ -263,6 +263,7 @@ class SupervisedHost:
 
     def _start_process(self, command: list[str], port: int) -> Process:
         where, environment = self._installation.directory, self._installation.environment(os.environ)
+        environment["COMFYFLEET_HASHES"] = str(self._home.hashes)
         with self._logbook.begin(f"{self.info.id}: {' '.join(command)}") as said:
             return Process.spawn(command, port, where, environment, said, self._home.record, self.info.lock or "")
 
