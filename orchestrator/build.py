@@ -11,11 +11,13 @@ import errno
 import fcntl
 import logging
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from time import monotonic
 from typing import Any
 
@@ -144,10 +146,25 @@ def _only_user(data_dir: Path) -> Iterator[None]:
         yield
 
 
+def _secret(settings: Settings) -> bytes:
+    """The fleet's; where none is set, one of this data_dir, which the next start finds there."""
+    if settings.secret is not None:
+        return settings.secret.get_secret_value().encode()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    kept = settings.data_dir / "secret"
+    if not kept.exists():
+        with NamedTemporaryFile(dir=settings.data_dir) as file:  # for its owner alone
+            file.write(secrets.token_hex(32).encode())
+            file.flush()
+            with suppress(FileExistsError):  # another process was quicker: its is taken
+                os.link(file.name, kept)
+    return kept.read_bytes()
+
+
 @asynccontextmanager
 async def _shared(settings: Settings, redis_url: str) -> AsyncIterator[Shared]:
     store = await RedisStore.connect(
-        redis_url, settings.redis.namespace, settings.leases, settings.retention, settings.limits
+        redis_url, settings.redis.namespace, settings.leases, settings.retention, settings.limits, _secret(settings)
     )
     try:
         storage = open_storage(settings)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from orchestrator.errors import InvalidRequest
@@ -134,6 +134,9 @@ class Settings(BaseSettings):
 
     listen: str = "127.0.0.1:8200"
     data_dir: Path = Path("./data")
+    secret: SecretStr | None = None
+    """Encrypts the keys that jobs bring for partners' nodes. Controllers and agents on several machines need the same
+    one; omitted, one is made in data_dir. Best given as COMFYFLEET_SECRET."""
     workflows: Path | None = Path("./workflows")
     """Folder whose *.yaml are registered at start; null for none."""
     redis: RedisSettings = RedisSettings()

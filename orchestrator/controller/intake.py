@@ -39,6 +39,8 @@ from orchestrator.graph.stage import asset_ids
 from orchestrator.graph.validate import check_structure, validate
 from orchestrator.store.port import Idempotency, Posted, Store, Submission
 
+Keys = Mapping[str, str]  # by the name that they have in ComfyUI's extra_data
+NO_KEYS: Keys = {}
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 _MOVES = 5  # how often the active version may move under one submission
 _CONTENT = {
@@ -78,9 +80,11 @@ class Intake:
                 self._registry.moved(name)
         raise Busy("workflow_moving", f"the active version of {name} keeps changing; try again", 1.0)
 
-    async def submit_graph(self, body: GraphJob, key: str | None = None, *, once: bool = False) -> Accepted:
-        """A job of a raw graph. `once`: the key may not be used again, with the same body neither. Raises
-        InvalidRequest, Busy."""
+    async def submit_graph(
+        self, body: GraphJob, key: str | None = None, *, once: bool = False, keys: Keys = NO_KEYS
+    ) -> Accepted:
+        """A job of a raw graph. `once`: the idempotency key may not be used again, with the same body neither. `keys`
+        are those of other services, for its nodes. Raises InvalidRequest, Busy."""
         idempotency = _single_use(key) if once else _idempotency(key, "graph", body)
         if idempotency and (job_id := await self._store.submitted(idempotency)):
             return Accepted(await self._store.job(job_id), created=False)
@@ -94,13 +98,15 @@ class Intake:
             body, pool=body.pool, priority=body.priority or Priority.NORMAL, timeout_s=body.timeout_s,
             retries=body.retries, outputs=body.outputs,
         )  # fmt: skip
-        return await self._commit(spec, graph, catalog, f"graph:{_shape(graph)}", idempotency)
+        return await self._commit(spec, graph, catalog, f"graph:{_shape(graph)}", idempotency, keys=keys)
 
-    async def submit_posted(self, spec: JobSpec, graph: Graph, catalog: Catalog, posted: Posted) -> Accepted:
+    async def submit_posted(
+        self, spec: JobSpec, graph: Graph, catalog: Catalog, posted: Posted, keys: Keys = NO_KEYS
+    ) -> Accepted:
         """A job that was posted to ComfyUI's own API, and checked already. Raises Busy, Conflict("job_exists"), and
         InvalidRequest("missing_asset")."""
         await self._assets(graph)
-        return await self._commit(spec, graph, catalog, f"graph:{_shape(graph)}", None, posted=posted)
+        return await self._commit(spec, graph, catalog, f"graph:{_shape(graph)}", None, posted=posted, keys=keys)
 
     async def _submit_compiled(
         self, compiled: Compiled, body: WorkflowJob, idempotency: Idempotency | None
@@ -157,7 +163,7 @@ class Intake:
 
     async def _commit(
         self, spec: JobSpec, graph: Graph, catalog: Catalog | None, profile: str, idempotency: Idempotency | None,
-        *, if_active: bool = False, posted: Posted | None = None,
+        *, if_active: bool = False, posted: Posted | None = None, keys: Keys = NO_KEYS,
     ) -> Accepted:  # fmt: skip
         run_id = _new_id()
         entry = QueueEntry(
@@ -167,7 +173,7 @@ class Intake:
         )  # fmt: skip
         more = first_candidates(spec.gate, secrets.randbelow)
         submitted = await self._store.submit(
-            Submission(spec, graph, entry, idempotency, more, if_active=if_active, posted=posted)
+            Submission(spec, graph, entry, idempotency, more, if_active=if_active, posted=posted, secrets=keys)
         )
         if submitted.created_at is None or spec.gate is not None:
             return Accepted(await self._store.job(submitted.job_id), submitted.created)

@@ -36,6 +36,7 @@ class Posting:
     prompt: Any
     targets: tuple[str, ...] | None = None
     extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    keys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)  # of other services, for its nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Postings:
             timeout_s=TIMEOUT_S, retries=RETRIES, created_at=time.time(), origin=posting.origin,
             outputs=() if outputs == every else tuple(outputs),
         )  # fmt: skip
-        await self._intake.submit_posted(spec, graph, catalog, Posted(posted, tuple(outputs), posting.extra_data))
+        shown = Posted(posted, tuple(outputs), posting.extra_data)
+        await self._intake.submit_posted(spec, graph, catalog, shown, posting.keys)
         return dropped
 
 

@@ -25,6 +25,7 @@ from orchestrator.store.port import (
     Submitted,
     owners,
 )
+from orchestrator.store.seal import Seal
 from orchestrator.store.watch import RedisWatch
 
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
@@ -34,9 +35,10 @@ SCAN_PAGES = 40  # how many pages a filtered list reads before it answers with w
 class RedisJobs:
     """Implements JobStore."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seal: Seal) -> None:
         self._db = database
         self._keys = database.keys
+        self._seal = seal
 
     async def submit(self, submission: Submission) -> Submitted:
         spec, idempotency = submission.spec, submission.idempotency
@@ -47,7 +49,7 @@ class RedisJobs:
             spec.version if submission.if_active and spec.version is not None else "",
             idempotency.key if idempotency else "", idempotency.fingerprint if idempotency else "",
             deadline_in, spec.retries, "1" if spec.gate else "",
-            *_origin(spec.origin, submission.posted),
+            *_origin(spec.origin, submission.posted), self._seal.close(submission.secrets, spec.id),
             *(part for patch in submission.candidates for part in (self._db.new_id(), codec.dump(patch))),
         )  # fmt: skip
         match outcome:

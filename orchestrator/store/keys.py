@@ -2,7 +2,8 @@
 
 | key                     | type   | holds                                  | goes                                     |
 |-------------------------|--------|----------------------------------------|------------------------------------------|
-| job:ID                  | hash   | spec, graph, status, runs, outputs     | reaper: `forget`, after the retention    |
+| job:ID                  | hash   | spec, graph, status, runs, outputs;    | reaper: `forget`, after the retention    |
+|                         |        | `shown`, `sealed`: until it ends       |                                          |
 | job:ID:events           | stream | what watchers are told; capped         | TTL, and `forget`                        |
 | job:ID:comfy:events     | stream | what its ComfyUI says; capped          | TTL, and `forget`                        |
 | run:ID                  | hash   | one attempt                            | with its job                             |

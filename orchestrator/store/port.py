@@ -7,7 +7,7 @@ store, and raises Superseded to whoever comes late. Times are Unix seconds by th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -58,6 +58,7 @@ class Submission:
     candidates: tuple[Patch, ...] = ()  # the runs beyond the first, where the job has a gate
     if_active: bool = False  # refuse with Conflict("workflow_moved") unless spec.version is still the active one
     posted: Posted | None = None  # for a job with an origin
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)  # see Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,9 @@ class Order:
     graph: Graph
     extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     shown: tuple[Output, ...] = ()  # what watchers of the job have seen already
+    secrets: Callable[[], Mapping[str, str]] = dict[str, str]
+    """Given to ComfyUI like extra_data, and kept nowhere else: the store has them encrypted, until the job ends. Raises
+    Permanent("sealed") where this process was not given the secret that opens them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from importlib import resources
@@ -16,6 +17,7 @@ from orchestrator.store.jobs import RedisJobs
 from orchestrator.store.judging import RedisJudging
 from orchestrator.store.keys import Keys
 from orchestrator.store.runs import RedisRuns
+from orchestrator.store.seal import Seal
 
 FEED_LENGTH = 200_000  # a dispatcher further behind takes a new snapshot
 EVENTS_LENGTH = 1_000  # of one job
@@ -30,17 +32,26 @@ FORGET_WORKER_S = 86400.0
 class RedisStore(RedisJobs, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog):
     """Implements Store. Make it with `connect`."""
 
-    def __init__(self, database: Database, leader_s: float) -> None:
+    def __init__(self, database: Database, leader_s: float, seal: Seal) -> None:
         RedisDispatch.__init__(self, database, leader_s)
+        RedisRuns.__init__(self, database, seal)
 
     @classmethod
     async def connect(
-        cls, url: str, namespace: str, leases: LeaseSettings, retention: RetentionSettings, limits: LimitSettings
+        cls,
+        url: str,
+        namespace: str,
+        leases: LeaseSettings,
+        retention: RetentionSettings,
+        limits: LimitSettings,
+        secret: bytes | None = None,
     ) -> RedisStore:
-        """Raises Busy("store_unavailable") when Redis does not answer."""
+        """`secret` opens what jobs bring sealed; without one, only what this very store has sealed can be opened.
+
+        Raises Busy("store_unavailable") when Redis does not answer."""
         database = Database(url, Keys(f"{namespace}:"), _preamble(leases, retention, limits))
         await database.load_scripts()
-        return cls(database, leases.leader_s)
+        return cls(database, leases.leader_s, Seal(secret or os.urandom(32)))
 
     async def ping(self) -> None:
         """A write, as a Redis whose disk is full still answers reads. Raises Busy("store_unavailable")."""

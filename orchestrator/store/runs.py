@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import partial
 from itertools import chain, groupby
 from typing import Any
 
@@ -22,14 +23,16 @@ from orchestrator.graph.bind import overlaid
 from orchestrator.store import codec
 from orchestrator.store.database import Database
 from orchestrator.store.port import Contents, Duties, Frame, Mail, MailKind, Order, Result, RunKey
+from orchestrator.store.seal import Seal
 
 
 class RedisRuns:
     """Implements RunStore."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seal: Seal) -> None:
         self._db = database
         self._keys = database.keys
+        self._seal = seal
 
     async def register(self, info: WorkerInfo) -> Duties:
         return _duties(await self._db.script("register", info.id, codec.dump(info), info.agent))
@@ -90,15 +93,17 @@ class RedisRuns:
         outcome, *rest = await self._db.script("order", run_id, "patch", *codec.RUN_FIELDS)
         if outcome == b"unknown":
             raise NotFound("run_not_found", f"there is no run {run_id}")
-        (patch, *row), (spec, created, graph, extra, shown) = rest
+        (patch, *row), (spec, created, graph, extra, shown, sealed) = rest
         if spec is None:
             raise NotFound("job_not_found", f"the job of run {run_id} was deleted")
+        run = codec.run(run_id, row)
         return Order(
-            codec.run(run_id, row),
+            run,
             codec.spec(spec, created),
             overlaid(orjson.loads(graph), orjson.loads(patch or b"{}")),
             orjson.loads(extra) if extra else {},
             codec.read_outputs(shown),
+            partial(self._seal.open, sealed or b"", run.job_id),
         )
 
     async def start(self, key: RunKey, since_staged_s: float = 0.0) -> None:

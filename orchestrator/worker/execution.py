@@ -208,7 +208,7 @@ class Execution:
             if alone:
                 async with self.scope.held():
                     await self._context.empty()
-            await self.prompt.post(graph, order.spec.targets, order.extra_data)
+            await self.prompt.post(graph, order.spec.targets, {**order.extra_data, **order.secrets()})
         finally:
             self._context.posting.release()
 

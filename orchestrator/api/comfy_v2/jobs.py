@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
 from aiohttp import web
@@ -101,12 +101,13 @@ class ComfyJobRoutes:
     async def submit(self, request: web.Request, body: ComfyJob) -> web.StreamResponse:
         wanted = GraphJob(workflow=body.workflow, metadata=body.metadata)
         key = request.headers.get(_KEY)
+        keys = {} if body.extra_data is None else body.extra_data.keys()
         try:
-            job = await self._submitted(wanted, key)
+            job = await self._submitted(wanted, key, keys)
         except InvalidRequest as refusal:
             if refusal.code != "missing_asset" or not (graph := await self._outputs.taken_in(body.workflow)):
                 raise
-            job = await self._submitted(wanted.model_copy(update={"workflow": graph}), key)
+            job = await self._submitted(wanted.model_copy(update={"workflow": graph}), key, keys)
         return answer(job_view(job, self._site(request)), 201)
 
     async def list_jobs(self, request: web.Request, query: ComfyJobFilter) -> web.StreamResponse:
@@ -128,9 +129,9 @@ class ComfyJobRoutes:
         async with aclosing(follow(self._store, self._events, job_id, self._site(request))) as events:
             return await sse.stream(request, events)
 
-    async def _submitted(self, wanted: GraphJob, key: str | None) -> Job:
+    async def _submitted(self, wanted: GraphJob, key: str | None, keys: Mapping[str, str]) -> Job:
         try:
-            return (await self._intake.submit_graph(wanted, key, once=True)).job
+            return (await self._intake.submit_graph(wanted, key, once=True, keys=keys)).job
         except InvalidRequest as refusal:
             if refusal.code != "idempotency_key_reuse":
                 raise

@@ -44,6 +44,10 @@ class ExtraData(Request):
     api_key_comfy_org: Annotated[SecretStr, Field(min_length=1, max_length=4096)]
     """Goes to the nodes that call Comfy's partners, and nowhere else."""
 
+    def keys(self) -> dict[str, str]:
+        """As ComfyUI wants them."""
+        return {"api_key_comfy_org": self.api_key_comfy_org.get_secret_value()}
+
 
 class ComfyJob(Request):
     """A workflow to run."""

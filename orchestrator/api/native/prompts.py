@@ -58,7 +58,12 @@ class PromptRoutes:
         number = self._number(body)
         client_id = None if not body.get("client_id") else caller.client_id
         posting = Posting(
-            job_id, Origin(caller.peer, number, client_id), body["prompt"], _targets(body), _extra_data(request, body)
+            job_id,
+            Origin(caller.peer, number, client_id),
+            body["prompt"],
+            _targets(body),
+            _extra_data(request, body),
+            _keys(body),
         )
         try:
             dropped = await self._postings.submit(posting)
@@ -224,6 +229,12 @@ def _extra_data(request: web.Request, body: Mapping[str, Any]) -> dict[str, Any]
     if source := request.headers.get("Comfy-Usage-Source"):
         extra.setdefault("comfy_usage_source", source)
     return {**extra, "create_time": int(time.time() * 1000)}
+
+
+def _keys(body: Mapping[str, Any]) -> dict[str, str]:
+    """The secrets in it."""
+    given = body.get("extra_data")
+    return {key: given[key] for key in _SENSITIVE if isinstance(given.get(key), str)} if isinstance(given, dict) else {}
 
 
 def _integer(request: web.Request, name: str) -> int | None:

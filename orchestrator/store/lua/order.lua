@@ -6,5 +6,5 @@ if not job then return { 'unknown' } end
 return {
   'ok',
   redis.call('HMGET', key, unpack(ARGV, 2)),
-  redis.call('HMGET', P .. 'job:' .. job, 'spec', 'created', 'graph', 'extra_data', 'shown'),
+  redis.call('HMGET', P .. 'job:' .. job, 'spec', 'created', 'graph', 'extra_data', 'shown', 'sealed'),
 }

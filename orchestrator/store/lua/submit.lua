@@ -1,7 +1,7 @@
 -- One commit for job + runs + idempotency + queue. `gated` is '' without a gate, `peer` for a job without an origin;
--- ARGV from 19 on: see add_candidates.
+-- ARGV from 20 on: see add_candidates.
 local job, run, spec, graph, entry, pool, priority, workflow, active, key, fingerprint, deadline_in, retries, gated,
-  extra, posted, peer, client = unpack(ARGV, 1, 18)
+  extra, posted, peer, client, sealed = unpack(ARGV, 1, 19)
 
 if key ~= '' then
   local seen = redis.call('GET', P .. 'idem:' .. key)
@@ -14,7 +14,7 @@ end
 if redis.call('EXISTS', P .. 'job:' .. job) == 1 then return { 'exists', job } end
 if active ~= '' and redis.call('HGET', P .. 'workflows', workflow) ~= active then return { 'moved' } end
 local depth = tonumber(redis.call('GET', P .. 'queued:total') or '0')
-if depth + (#ARGV - 18) / 2 >= MAX_QUEUED then return { 'full', depth } end
+if depth + (#ARGV - 19) / 2 >= MAX_QUEUED then return { 'full', depth } end
 
 local now = ms(now_ms())
 redis.call('HSET', P .. 'job:' .. job, 'spec', spec, 'graph', graph, 'status', 'queued', 'created', now,
@@ -24,6 +24,7 @@ redis.call('ZADD', P .. 'jobs:status:queued', now, job)
 if workflow ~= '' then redis.call('ZADD', P .. 'jobs:workflow:' .. workflow, now, job) end
 if deadline_in ~= '' then redis.call('ZADD', P .. 'deadlines', now + deadline_in, job) end
 if extra ~= '' then redis.call('HSET', P .. 'job:' .. job, 'extra_data', extra) end
+if sealed ~= '' then redis.call('HSET', P .. 'job:' .. job, 'sealed', sealed) end
 if peer ~= '' then
   redis.call('HSET', P .. 'job:' .. job, 'posted', posted, 'peer', peer)
   own('peer:' .. peer, job, now)
@@ -42,6 +43,6 @@ if client ~= '' then tell(job .. ':comfy', 'status', '{"status":"queued"}') end
 new_run(run, job, 0, 1, now, now, entry, pool, priority, '', 0, '')
 if gated ~= '' then
   redis.call('HSET', P .. 'job:' .. job, 'slots', 1)
-  add_candidates(job, run, now, 19)
+  add_candidates(job, run, now, 20)
 end
 return { 'ok', job, now }
