@@ -19,6 +19,7 @@ from orchestrator.cli.console import emit_json, out
 from orchestrator.cli.errors import FAILED
 from orchestrator.cli.options import AsJson, Config, config_path
 from orchestrator.comfy.client import ComfyClient
+from orchestrator.comfy.memory import PARTS, MemoryReport
 from orchestrator.domain.worker import WorkerEvent
 from orchestrator.errors import FleetError
 from orchestrator.pins import inventory
@@ -29,6 +30,7 @@ from orchestrator.pins.variants import variants
 from orchestrator.settings import Settings, load
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.worker.drift import lock_of_installed, lock_of_running
+from orchestrator.worker.residency import NO_PACK
 from orchestrator.worker_settings import AttachedWorker, SupervisedWorker
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -182,13 +184,23 @@ async def _comfyui(worker: AttachedWorker, settings: Settings) -> Look:
             if document is not None:
                 models |= inventory.parse(document).models or {}
             conforms = await _conforms(worker, settings, comfyui)
+            memory = await comfyui.memory()
     except FleetError as error:
         return Finding(subject, False, error.message), {}
     words = f"ComfyUI {stats.version} on {stats.device}, {len(classes)} node classes, {len(models)} model files"
     if worker.gpu and worker.gpu not in settings.gpu_rates and settings.gpu_rates:
         return Finding(subject, False, f"{words}; its runs will have no cost: add {worker.gpu} to gpu_rates"), models
-    pack = "" if document is not None else "; without comfyfleet's node pack: what it holds is inferred"
-    return Finding(subject, True, f"{words}{conforms}{pack}"), models
+    return Finding(subject, True, f"{words}{conforms}; {_eyes(memory)}"), models
+
+
+def _eyes(memory: MemoryReport | None) -> str:
+    """How the fleet knows which of them it holds in memory."""
+    if memory is None:
+        return f"what it holds is inferred from what it ran: {NO_PACK}"
+    why = "; ".join(f"{part}: {memory.unavailable[part]}" for part in PARTS if part in memory.unavailable)
+    if not why:
+        return "what it holds is measured by its node pack"
+    return f"what it holds is measured by its node pack, and inferred where that cannot tell ({why})"
 
 
 async def _conforms(worker: AttachedWorker, settings: Settings, comfyui: ComfyClient) -> str:
@@ -233,4 +245,8 @@ async def _installation(entry: SupervisedWorker, settings: Settings) -> Look:
         return Finding(subject, False, words), models
     conforms = f"; it is what {pinned.file.name} says" if pinned else ""
     words = f"ComfyUI in {installation.directory}, run by {installation.python}{conforms}"
-    return Finding(subject, True, words), models
+    if installation.pack is None:
+        eyes = "what it holds is inferred from what it ran: this installation of comfyfleet comes without the node pack"
+    else:
+        eyes = "what it holds is measured: it is started with the node pack"
+    return Finding(subject, True, f"{words}; {eyes}"), models

@@ -35,6 +35,7 @@ app.add_typer(reviews.app, name="reviews", rich_help_panel=WORK)
 
 app.add_typer(workflows.app, name="workflows", rich_help_panel=SETUP)
 app.add_typer(workers.app, name="workers", rich_help_panel=SETUP)
+app.command(rich_help_panel=SETUP)(workers.residency)
 app.command(rich_help_panel=SETUP)(doctor.doctor)
 app.command(rich_help_panel=SETUP)(bench.bench)
 app.command(rich_help_panel=SETUP)(simulate.simulate)

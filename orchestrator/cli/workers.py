@@ -78,6 +78,29 @@ def free(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) -
     _order(worker_id, "free", url, as_json)
 
 
+def residency(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Show which workers hold which models: in VRAM, in RAM, or only on disk."""
+    held = ask(url, "GET", "/v1/residency")
+    if as_json:
+        emit_json(held)
+        return
+    emit_table(
+        ("model", "size", "VRAM", "RAM", "disk only"),
+        (
+            (f"{model['folder']}/{model['name']}", size(model["size_bytes"]), *_holders(model))
+            for model in held["models"]
+        ),
+        empty="no models: no worker told of any yet",
+    )
+    for worker in held["workers"]:
+        why = f" ({worker['why']})" if worker["why"] else ""
+        out.print(f"{worker['worker']}: {worker['source']}{why}", style="dim", markup=False)
+
+
+def _holders(model: dict[str, Any]) -> tuple[str, ...]:
+    return tuple("\n".join(model[tier]) for tier in ("vram", "ram", "disk"))
+
+
 def _order(worker_id: str, order: str, url: str, as_json: bool) -> None:
     worker = ask(url, "POST", f"/v1/workers/{worker_id}/{order}")
     if as_json:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from orchestrator.comfy.protocol import mapping, sequence, text
 from orchestrator.domain.needs import ModelRef
 
-MODELS, CACHE, FILES = "models", "cache", "files"
+PARTS = MODELS, CACHE, FILES = "models", "cache", "files"
 """What `unavailable` may name: models loaded for computing, the node cache, and which files some of them came from."""
 
 

@@ -259,6 +259,9 @@ class Duties:
     runs: tuple[str, ...]
     canceling: tuple[str, ...]  # those of `runs` whose job is to stop
     state: WorkerState  # which an operator may have changed
+    residency: Residency = field(
+        default_factory=Residency
+    )  # what it held when it was last told of; by `register` alone
 
 
 class RunStore(Protocol):

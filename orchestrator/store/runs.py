@@ -165,12 +165,13 @@ def _digest(document: bytes) -> str:
 
 
 def _duties(reply: list[Any]) -> Duties:
-    epoch, runs, canceling, state = reply
+    epoch, runs, canceling, state, *rest = reply
     return Duties(
         int(epoch),
         tuple(run.decode() for run in runs),
         tuple(run.decode() for run in canceling),
         WorkerState(state.decode()),
+        codec.residency(rest[0] if rest else None),
     )
 
 

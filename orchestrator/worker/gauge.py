@@ -23,18 +23,15 @@ SETTLE_S = 1.0  # from the end of a run to the look: so often at most is ComfyUI
 
 
 class Gauge:
-    """`executions` are those of the context, by run id. `known`: what the store has of it is as good as what we know,
-    until something is measured."""
+    """`executions` are those of the context, by run id."""
 
-    def __init__(self, context: WorkerContext, executions: Mapping[str, Execution], epoch: int, known: bool) -> None:
+    def __init__(self, context: WorkerContext, executions: Mapping[str, Execution], epoch: int) -> None:
         self._context = context
         self._executions = executions
         self._epoch = epoch
         self._sees = True  # for all we know
         self._stirred = asyncio.Event()
         self._turn = asyncio.Lock()
-        if known:
-            context.told = context.residency.report()
 
     def stir(self) -> None:
         """Something may have come or gone."""

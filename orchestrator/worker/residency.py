@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from orchestrator.comfy.memory import CACHE, FILES, MODELS, MemoryReport
+from orchestrator.comfy.memory import FILES, PARTS, MemoryReport
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency
 from orchestrator.scheduling.memory import Memory
@@ -45,6 +45,10 @@ class WorkerMemory:
         self._measured = self._measured and all(file in before for file in files)
         self._memory.use(files)
 
+    def resume(self, residency: Residency) -> None:
+        """It held this when it was last looked after, and nothing says that it does not any more."""
+        self._memory.report(map(self._files.file, residency.vram), map(self._files.file, residency.ram))
+
     def clear(self) -> None:
         """Its models were unloaded."""
         self._memory.report((), ())
@@ -69,7 +73,7 @@ class WorkerMemory:
         self._memory.report(map(self._files.file, vram), map(self._files.file, ram))
         self._held = {file: size for file, size in {**ram, **vram}.items() if size}
         self._measured = loaded is not None
-        told = [f"{part}: {report.unavailable[part]}" for part in (MODELS, CACHE, FILES) if part in report.unavailable]
+        told = [f"{part}: {report.unavailable[part]}" for part in PARTS if part in report.unavailable]
         self._why = "; ".join(told)
 
     def unmeasured(self, why: str) -> None:

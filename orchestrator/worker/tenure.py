@@ -163,7 +163,9 @@ class Tenure:
             self._info = self._host.info
             inspection = await self._inspect(client)
             context = self._equip(client, inspection)
-            gauge = self._gauge = Gauge(context, self._executions, self._epoch, known=not self._anew)
+            if not self._anew:
+                context.residency.resume(duties.residency)
+            gauge = self._gauge = Gauge(context, self._executions, self._epoch)
             warmups = self._warmups = Warmups(context, gauge, self._epoch, self._is_wanted, partial(self.tell, None))
             monitor = Monitor(context, ChainMap[str, Any](self._executions, warmups.prompts))
             async with asyncio.TaskGroup() as group:

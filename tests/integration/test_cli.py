@@ -260,7 +260,18 @@ def test_doctor_finds_a_healthy_fleet(run, fleet: str, tmp_path: Path) -> None:
     found = {finding["subject"]: finding for finding in json.loads(run("doctor", "--json").stdout)}
     assert all(finding["ok"] for finding in found.values())
     assert found["durability"]["words"] == "appendonly yes, appendfsync always, maxmemory-policy noeviction"
-    assert "node classes" in found[f"worker {url.removeprefix('http://').replace(':', '-')}"]["words"]
+    words = found[f"worker {url.removeprefix('http://').replace(':', '-')}"]["words"]
+    assert "node classes" in words
+    assert "inferred from what it ran: its ComfyUI has not comfyfleet's node pack" in words
+
+
+def test_residency_names_who_has_which_model_and_how_that_is_known(run, fleet: str) -> None:
+    held = json.loads(run("residency", "--json").stdout)
+    [model] = [each for each in held["models"] if each["name"] == "sd_xl_refiner_1.0.safetensors"]
+    assert set(model["vram"]) | set(model["ram"]) | set(model["disk"]) == {each["worker"] for each in held["workers"]}
+    said = run("residency").stdout
+    assert "checkpoints/sd_xl_refiner_1.0.safetensors" in said
+    assert "inferred (its ComfyUI has not comfyfleet's node pack" in said
 
 
 def test_doctor_says_what_to_fix(run, tmp_path: Path) -> None:

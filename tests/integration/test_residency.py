@@ -116,6 +116,19 @@ async def test_a_comfyui_that_was_started_anew_holds_nothing(fleet: Fleet, sim_c
         await fleet.worker("w")
 
 
+async def test_what_a_comfyui_held_is_not_forgotten_with_the_agent(fleet: Fleet, sim_comfyui: StartSim) -> None:
+    sim = await sim_comfyui()
+    async with fleet.agent(("w", sim.url)):
+        await fleet.worker("w")
+        await told(fleet, source="inferred", vram=set())
+        assert (await fleet.store.worker("w")).residency.why == NO_PACK
+        await fleet.job(await fleet.submit(sampled(1), "w"))
+    async with fleet.agent(("w", sim.url), name="another"):
+        await fleet.worker("w")
+        await fleet.job(await fleet.submit(with_sdxl(), "w"))
+        await told(fleet, source="inferred", vram={CHECKPOINT, SDXL})
+
+
 async def test_what_is_measured_while_a_run_loads_does_not_hide_that_it_did(
     fleet: Fleet, sim_comfyui: StartSim
 ) -> None:

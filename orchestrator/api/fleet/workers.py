@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.api.errors import answer
+from orchestrator.api.fleet.views.residency import ResidencyView, residency_view
 from orchestrator.api.fleet.views.workers import (
-    ResidencyView,
     WorkerStoryView,
     WorkersView,
     WorkerView,
-    residency_view,
     worker_story_view,
     worker_view,
 )
@@ -59,7 +58,7 @@ class WorkerRoutes:
             ),
             Route(
                 method="GET", path="/v1/residency", handler=self.residency, summary="Which worker holds which models",
-                answers={200: Answer("By worker, most recently used last.", ResidencyView)},
+                answers={200: Answer("By worker and by model: in VRAM, in RAM, on disk.", ResidencyView)},
             ),
         )  # fmt: skip
 

@@ -6,4 +6,6 @@ redis.call('HINCRBY', key, 'epoch', 1)
 redis.call('DEL', key .. ':warmup')
 redis.call('ZADD', P .. 'workers', ms(now_ms() + WORKER_LEASE), worker)
 worker_move(worker, 'register', '')
-return duties(worker)
+local answer = duties(worker)
+answer[5] = redis.call('HGET', key, 'residency')
+return answer

@@ -253,7 +253,11 @@ async def test_workers_are_shown_drained_and_resumed(api: Api, blank: str, worke
     assert [change["state"] for change in told["changes"]] == ["ready", "draining", "ready", "starting"]
     [held] = (await api.get("/v1/residency")).json["workers"]
     assert (held["worker"], held["source"]) == ("w", "inferred")
-    assert held["vram"] == [{"folder": "checkpoints", "name": "sd15.safetensors", "size_bytes": None, "sha256": None}]
+    named = {"folder": "checkpoints", "name": "sd15.safetensors", "size_bytes": None, "sha256": None}
+    assert held["vram"] == [{**named, "held_bytes": None}]
+    assert (held["ram"], held["disk"], held["state"], held["why"]) == ([], [], "ready", None)
+    [model] = (await api.get("/v1/residency")).json["models"]
+    assert model == {**named, "vram": ["w"], "ram": [], "disk": []}
     for verb in ("drain", "resume", "recycle", "free"):
         for nobody in ("nobody", "w:runs", "*"):
             assert (await api.post(f"/v1/workers/{nobody}/{verb}")).code == "worker_not_found"

@@ -1,28 +1,17 @@
-"""Workers, and the models that they hold."""
+"""Workers: what they are, and what they went through."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from typing_extensions import TypedDict
 
 from orchestrator.api.fleet.views.describe import described
 from orchestrator.api.fleet.views.times import iso
-from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Worker, WorkerChange, WorkerKind, WorkerState
-from orchestrator.store.port import Contents
 
 ShownState = WorkerState | Literal["busy"]
-
-
-@described
-class ResidentModel(TypedDict):
-    folder: str
-    name: str
-    size_bytes: int | None
-    sha256: str | None
-    """null: nobody has read the file yet. Files of one name are the same model where this is."""
 
 
 @described
@@ -68,21 +57,6 @@ class WorkersView(TypedDict):
     workers: list[WorkerView]
 
 
-@described
-class WorkerResidency(TypedDict):
-    worker: str
-    pool: str
-    source: str
-    """inferred from what it ran, or measured there."""
-    vram: list[ResidentModel]
-    ram: list[ResidentModel]
-
-
-@described
-class ResidencyView(TypedDict):
-    workers: list[WorkerResidency]
-
-
 def worker_view(worker: Worker) -> WorkerView:
     info = worker.info
     return {
@@ -106,28 +80,6 @@ def worker_view(worker: Worker) -> WorkerView:
 
 def worker_story_view(worker: Worker, changes: Sequence[WorkerChange]) -> WorkerStoryView:
     return {**worker_view(worker), "changes": [_change(change) for change in changes]}
-
-
-def residency_view(workers: Sequence[Worker], contents: Mapping[str | None, Contents]) -> ResidencyView:
-    """`contents` by Worker.models."""
-    return {"workers": [_worker_residency(worker, contents.get(worker.models, {})) for worker in workers]}
-
-
-def _worker_residency(worker: Worker, contents: Contents) -> WorkerResidency:
-    residency = worker.residency
-
-    def model(ref: ModelRef) -> ResidentModel:
-        known = contents.get(ref)
-        size = residency.sizes.get(ref) or (known.bytes if known else None)
-        return {"folder": ref.folder, "name": ref.name, "size_bytes": size, "sha256": known.sha256 if known else None}
-
-    return {
-        "worker": worker.info.id,
-        "pool": worker.info.pool,
-        "source": residency.source,
-        "vram": [model(ref) for ref in residency.vram],
-        "ram": [model(ref) for ref in residency.ram],
-    }
 
 
 def _change(change: WorkerChange) -> WorkerChangeView:
