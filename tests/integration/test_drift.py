@@ -103,8 +103,8 @@ class Locked:
         self.file.write_text(document.dump(lock))
         return lock
 
-    def host(self) -> Any:
-        return self.station.host(pinned=Pinned(self.file, self.hashes))
+    def host(self, **settings: Any) -> Any:
+        return self.station.host(pinned=Pinned(self.file, self.hashes), **settings)
 
 
 @pytest.fixture
@@ -222,6 +222,13 @@ async def test_one_that_survived_its_agent_is_taken_over_only_under_the_lock_tha
         await eventually(anew, "another process, started from the new lock")
         assert w.station.process.pid != pid
     assert any("when prod.lock.yaml was another" in (it.note or "") for it in await fleet.store.worker_changes("w"))
+
+
+async def test_a_locked_node_pack_that_was_not_imported_is_one_that_is_missing(fleet: Fleet, w: Locked) -> None:
+    reason = f"Cannot import {w.pack} module for custom nodes: No module named 'cv2'"
+    w.station.sim.behave(says=[reason, f"   0.1 seconds (IMPORT FAILED): {w.pack}"])
+    async with fleet.agent_of([w.host(quarantine_failures=1)]):
+        await quarantined(fleet, "node packs of its lock were not imported: PackA (No module named 'cv2')")
 
 
 # --- attached ---

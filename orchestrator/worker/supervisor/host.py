@@ -78,6 +78,7 @@ class SupervisedHost:
     ) -> None:
         self.info = info
         self.locked: Mapping[str, str] = {}
+        self._locked_packs = frozenset[str]()
         self._installation = installation
         self._home = home
         self._demands = demands
@@ -125,6 +126,8 @@ class SupervisedHost:
             failed = await asyncio.to_thread(self._logbook.import_failures)
             told = f"; IMPORT FAILED: {', '.join(failed)}" if failed else ""
             raise WorkerFault("comfyui_unfit", f"it lacks the required node classes {', '.join(missing)}{told}")
+        if self._locked_packs:
+            await self._check_imports()
         process = self._known
         if self._demands.warmup is not None and not process.record.warm:
             try:
@@ -235,7 +238,14 @@ class SupervisedHost:
         return await lock_of_installed(pinned, self._installation.directory, self._installation.python)
 
     def _conform(self, lock: Lock) -> None:
-        self.info, self.locked = replace(self.info, lock=lock.digest), lock.sha256_of_models
+        self.info = replace(self.info, lock=lock.digest)
+        self.locked, self._locked_packs = lock.sha256_of_models, frozenset(lock.node_packs)
+
+    async def _check_imports(self) -> None:
+        """The files of a node pack may be what the lock says, and ComfyUI go on without it."""
+        failed = await asyncio.to_thread(self._logbook.import_failures)
+        if broken := [pack for pack in failed if pack.split(" (")[0] in self._locked_packs]:
+            raise WorkerFault("comfyui_unfit", f"node packs of its lock were not imported: {', '.join(broken)}")
 
     async def _spawn(self, tenant: Tenant) -> None:
         wait_s = self._life.due - monotonic()
