@@ -184,7 +184,9 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     registry = Registry(store, catalogs)
     await _load_workflows(settings, registry)
     events = EventHub(store)
-    services = Services(store, registry, Intake(store, registry, catalogs), catalogs, events, storage)
+    services = Services(
+        store, registry, Intake(store, registry, catalogs), catalogs, events, storage, settings.data_dir / "users"
+    )
     leadership = Leadership(store, _process_name(), settings.leases)
     warmer = Warmer(store, registry, catalogs, settings.pools)
     dispatcher = Dispatcher(store, leadership, _rules(settings), DispatchMetrics(REGISTRY), warmer)

@@ -42,7 +42,7 @@ def create_app(
         for method in methods:
             app.router.add_route(method, route.path, serve(route), expect_handler=meet_expectation)
     add_docs(app, table)
-    add_native(app, services, uploads, limits.max_upload_bytes)
+    add_native(app, services, uploads, limits.max_upload_bytes)  # last, with whatever file the editor has
     return app
 
 

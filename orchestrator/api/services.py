@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.events import EventHub
@@ -22,3 +23,4 @@ class Services:
     catalogs: Catalogs
     events: EventHub
     storage: Storage
+    users: Path  # the folder of what the editor keeps for its users

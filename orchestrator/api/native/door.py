@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from orchestrator.api.errors import meet_expectation
 from orchestrator.api.native.answers import native
 from orchestrator.api.native.callers import Callers
 from orchestrator.api.native.catalog import CatalogRoutes, features
+from orchestrator.api.native.editor import PREFIX, EditorRoutes
 from orchestrator.api.native.files import FileRoutes
 from orchestrator.api.native.jobs import ComfyJobs
 from orchestrator.api.native.prompts import PromptRoutes
 from orchestrator.api.native.sockets import Sockets
+from orchestrator.api.native.userdata import UserRoutes
 from orchestrator.api.services import Services
 from orchestrator.api.uploads import Uploads
 from orchestrator.controller.inputs import Inputs
@@ -32,8 +35,12 @@ def add_native(app: web.Application, services: Services, uploads: Uploads, max_u
         *CatalogRoutes(store, ObjectInfo(store, inputs, POOL), supported, POOL).table(),
         web.get("/ws", sockets.serve),
     )
-    for route in tables:
-        app.router.add_route(route.method, route.path, native(route.handler))
-        app.router.add_route(route.method, f"/api{route.path}", native(route.handler))
-    for route in ComfyJobs(store, prompts, callers).table():
-        app.router.add_route(route.method, route.path, native(route.handler))
+    editor = EditorRoutes()
+    below_api = (*ComfyJobs(store, prompts, callers).table(), *UserRoutes(services.users).table(), *editor.table())
+    add = app.router.add_route
+    for prefix in ("", PREFIX):
+        for route in tables:
+            add(route.method, f"{prefix}{route.path}", native(route.handler), expect_handler=meet_expectation)
+        for route in (*tables, *below_api):
+            add(route.method, f"{prefix}/api{route.path}", native(route.handler), expect_handler=meet_expectation)
+    editor.add_pages(app)

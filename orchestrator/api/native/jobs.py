@@ -33,10 +33,10 @@ class ComfyJobs:
 
     def table(self) -> Sequence[web.RouteDef]:
         return (
-            web.get("/api/jobs", self.list),
-            web.get("/api/jobs/{id}", self.show),
-            web.post("/api/jobs/cancel", self.cancel_many),
-            web.post("/api/jobs/{id}/cancel", self.cancel),
+            web.get("/jobs", self.list),
+            web.get("/jobs/{id}", self.show),
+            web.post("/jobs/cancel", self.cancel_many),
+            web.post("/jobs/{id}/cancel", self.cancel),
         )
 
     async def list(self, request: web.Request) -> web.StreamResponse:

@@ -35,7 +35,7 @@ async def services(store: RedisStore, tmp_path: Path) -> AsyncIterator[Services]
     events = EventHub(store)
     storage = LocalStorage(tmp_path / "storage")
     running = asyncio.create_task(events.run())
-    yield Services(store, registry, Intake(store, registry, catalogs), catalogs, events, storage)
+    yield Services(store, registry, Intake(store, registry, catalogs), catalogs, events, storage, tmp_path / "users")
     running.cancel()
     await asyncio.wait([running])
     await storage.close()
