@@ -47,7 +47,7 @@ from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids
 from orchestrator.pins.pinned import Pinned, read_lock
 from orchestrator.scheduling.policy import Rules
-from orchestrator.settings import Settings
+from orchestrator.settings import Settings, handed_over
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
 from orchestrator.worker.agent import Agent
@@ -334,7 +334,12 @@ def _process_name() -> str:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Taken first, so that a second start on the same port disturbs nothing."""
+    """Taken first, so that a second start on the same port disturbs nothing. One that was handed over is held by others
+    as well: whoever connects while we are away waits in it, instead of being refused."""
+    if (number := handed_over()) is not None:
+        listener = socket.socket(fileno=number)
+        listener.set_inheritable(False)
+        return listener
     host, port = settings.host_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

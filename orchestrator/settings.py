@@ -208,6 +208,18 @@ def load(path: Path | None) -> Settings:
     )
 
 
+def handed_over() -> int | None:
+    """The number of the listening socket that systemd keeps for us (see sd_listen_fds(3)), which takes the place of
+    `listen`. Raises InvalidRequest for more than one."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    if os.environ.get("LISTEN_FDS") != "1":
+        raise InvalidRequest(
+            "cannot_listen", "systemd hands over more than one socket: give the .socket unit one ListenStream"
+        )
+    return 3  # SD_LISTEN_FDS_START
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         document: Any = yaml.safe_load(path.read_text()) or {}

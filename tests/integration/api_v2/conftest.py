@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,17 +59,24 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
         raise
 
 
+@dataclass(frozen=True)
+class Server:
+    url: str
+    process: subprocess.Popen[str]
+
+    def kill(self) -> None:
+        """As kill -9 does: nothing is said to anybody."""
+        self.process.kill()
+        self.process.wait()
+
+
 @contextmanager
-def served(command: Sequence[str], **options: Any) -> Iterator[str]:
-    """The URL of a process that prints where it is ready, and ends with its standard input."""
-    process = subprocess.Popen(
-        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
-    )
+def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with its standard input."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
     assert process.stdin is not None and process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line.startswith("ready http://"), f"no ready line but {line!r}, exit {process.poll()}"
-        yield line.split()[1]
+        yield process
     finally:
         process.stdin.close()
         process.terminate()
@@ -78,31 +85,45 @@ def served(command: Sequence[str], **options: Any) -> Iterator[str]:
 
 
 @contextmanager
-def simulated(**config: Any) -> Iterator[str]:
-    with served(["-c", CHILD, json.dumps([0, config])]) as url:
-        yield url
+def served(*command: str, **options: Any) -> Iterator[Server]:
+    """One that prints where it is ready."""
+    with running(*command, **options) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("ready http://"), f"no ready line but {line!r}, exit {process.poll()}"
+        yield Server(line.split()[1], process)
 
 
 @contextmanager
-def up(folder: Path, **settings: Any) -> Iterator[str]:
+def simulated(**config: Any) -> Iterator[Server]:
+    with served(sys.executable, "-c", CHILD, json.dumps([0, config])) as server:
+        yield server
+
+
+def configured(folder: Path, **settings: Any) -> str:
+    """The path of a fleet.yaml."""
     config = folder / "fleet.yaml"
     config.write_text(json.dumps({"data_dir": "data", "workflows": None, "listen": "127.0.0.1:0"} | settings))
-    with served(["-m", "orchestrator", "up", "--config", str(config)]) as url:
-        yield url
+    return str(config)
+
+
+def entry(name: str, comfyui: Server) -> dict[str, str]:
+    """A worker of fleet.yaml."""
+    return {"id": name, "url": comfyui.url}
 
 
 @pytest.fixture(scope="session")
 def fleet_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with ExitStack() as stack:
-        urls = [stack.enter_context(simulated(step_seconds=STEP_S)) for _ in range(2)]
-        workers = [{"id": name, "url": url} for name, url in zip("ab", urls, strict=True)]
-        yield stack.enter_context(up(tmp_path_factory.mktemp("fleet"), workers=workers))
+        workers = [entry(name, stack.enter_context(simulated(step_seconds=STEP_S))) for name in "ab"]
+        config = configured(tmp_path_factory.mktemp("fleet"), workers=workers)
+        yield stack.enter_context(served(sys.executable, "-m", "orchestrator", "up", "--config", config)).url
 
 
 @pytest.fixture(scope="session")
 def proxy_url() -> Iterator[str]:
-    with simulated(step_seconds=STEP_S) as comfyui, served(["-c", PROXY, comfyui]) as url:
-        yield url
+    with simulated(step_seconds=STEP_S) as comfyui, served(sys.executable, "-c", PROXY, comfyui.url) as proxy:
+        yield proxy.url
 
 
 @pytest.fixture(params=["fleet", "proxy"])
