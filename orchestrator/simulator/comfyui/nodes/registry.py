@@ -121,7 +121,7 @@ class NodeClasses(Mapping[str, NodeClass]):
     def object_info(self, names: Sequence[str]) -> dict[str, Any]:
         """ComfyUI's answer for these classes, with the input images of this moment."""
         images = self._files.input_images()
-        return {name: _with_images(self._classes[name], images) for name in names if name in self._classes}
+        return {name: _described(self._classes[name], images) for name in names if name in self._classes}
 
 
 @cache
@@ -158,6 +158,11 @@ def _parsed(spec: Sequence[Any]) -> InputSpec:
 
 def _with_models(spec: list[Any], models: Mapping[str, int]) -> list[Any]:
     return _with_choices(spec, sorted(models)) if models else spec
+
+
+def _described(node_class: NodeClass, images: list[str]) -> Mapping[str, Any]:
+    """In no words, as prose is not recorded; but some clients take it for granted that there are some."""
+    return {"description": "", **_with_images(node_class, images)}
 
 
 def _with_images(node_class: NodeClass, images: list[str]) -> Mapping[str, Any]:
