@@ -22,7 +22,7 @@ from orchestrator.errors import Busy, NotFound, Retryable
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.policy import Plan, Rules, decide
-from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKind, RunEnd, Snapshot
+from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKind, Mail, MailKind, RunEnd, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class DispatcherStore(DispatchStore, CatalogReads, Protocol):
     """What is asked of the store."""
 
     async def worker(self, worker_id: str) -> Worker: ...
+    async def post(self, mail: Mail) -> None: ...
 
 
 class Dispatcher:
@@ -212,6 +213,8 @@ class _Term:
             if not done:
                 log.info("run %s was not assigned to %s: one of them has changed", placement.run_id, placement.worker)
                 self._index.not_assigned(placement.run_id, self._clock())
+        mails = (Mail(MailKind.PREFETCH, order.worker, files=order.files) for order in plan.prefetch)
+        await asyncio.gather(*map(self._store.post, mails))
 
     async def _save(self) -> None:
         while True:

@@ -12,6 +12,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.worker import WorkerKind
 from orchestrator.scheduling.feasible import fits
 from orchestrator.scheduling.fleet import Fleet, WorkerView
 from orchestrator.scheduling.models import ModelFile
@@ -28,7 +29,10 @@ class Prefetch(NamedTuple):
 
 
 def prefetch(pool: Pool, view: WorkerView) -> Prefetch | None:
-    """For a worker that has just been given a run. It is booked in the index as done."""
+    """For a worker that has just been given a run. It is booked in the index as done. The files of an attached
+    ComfyUI are out of its agent's reach."""
+    if view.info.kind is not WorkerKind.SUPERVISED:
+        return None
     fleet = pool.fleet
     for group in islice(fits(view, pool.queue.line, fleet), HEADS):
         cold = [file for file in group.files if not fleet.holders.of(file)]

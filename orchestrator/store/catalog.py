@@ -86,7 +86,7 @@ class RedisCatalog:
         return [codec.worker_change(entry_id, fields) for entry_id, fields in entries]
 
     async def post(self, mail: Mail) -> None:
-        await self._db.script("post", mail.worker, mail.kind.value)
+        await self._db.script("post", mail.worker, mail.kind.value, codec.dump_files(mail.files))
 
     async def models(self, digest: str) -> Contents:
         (raw,) = await self._db.fetch(("GET", self._keys.models(digest)))

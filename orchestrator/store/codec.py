@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeVar, cast
 
@@ -204,6 +204,15 @@ def contents(raw: bytes | None) -> Contents:
     """What dump_contents wrote."""
     rows = orjson.loads(raw) if raw else ()
     return {ModelRef(folder, name): Content(size, sha256) for folder, name, size, sha256 in rows}
+
+
+def dump_files(files: Sequence[ModelRef]) -> bytes:
+    return dump([[file.folder, file.name] for file in files]) if files else b""
+
+
+def read_files(raw: bytes) -> tuple[ModelRef, ...]:
+    """What dump_files wrote."""
+    return tuple(ModelRef(folder, name) for folder, name in orjson.loads(raw)) if raw else ()
 
 
 def run_end(state: bytes, raw: bytes) -> RunEnd:

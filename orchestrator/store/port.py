@@ -240,6 +240,7 @@ class MailKind(StrEnum):
     CANCEL = "cancel"
     FREE = "free"
     WARM = "warm"
+    PREFETCH = "prefetch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,7 @@ class Mail:
     kind: MailKind
     worker: str
     run_id: str | None = None
+    files: tuple[ModelRef, ...] = ()  # to have in RAM, in this order; what it was told before holds no more
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ class RedisRuns:
                         MailKind(fields[b"kind"].decode()),
                         fields[b"worker"].decode(),
                         codec.text(fields[b"run"]) or None,
+                        codec.read_files(fields.get(b"files", b"")),
                     )
 
     async def order(self, run_id: str) -> Order:

@@ -11,9 +11,11 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from orchestrator.comfy.client import ComfyClient
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerEvent, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
@@ -71,6 +73,10 @@ class Host(Protocol):
         """FOLDER/NAME -> SHA-256 of the models that its lock names."""
         ...
 
+    def model_file(self, model: ModelRef) -> Path | None:
+        """Where its ComfyUI reads a model from, if that is on this machine and known. Looks at the disk."""
+        ...
+
     async def start(self, tenant: Tenant) -> str:
         """The URL of a ComfyUI that is to be used, however long it takes until there is one."""
         ...
@@ -117,6 +123,9 @@ class AttachedHost:
         self._pinned = pinned
         self._resumed = asyncio.Event()
         self._doubted = ""  # why it has to show that it works
+
+    def model_file(self, model: ModelRef) -> Path | None:
+        return None
 
     async def start(self, tenant: Tenant) -> str:
         if self._pinned is not None:

@@ -31,6 +31,7 @@ class WorkerMemory:
         self._sizes = dict(sizes)
         self._memory = Memory(vram_bytes, ram_bytes)
         self._held: Mapping[ModelRef, int] = {}
+        self._staged: dict[ModelRef, None] = {}  # in the page cache for the next run, and not known to ComfyUI
         self._measured = False  # and nothing came or went since
         self._why = NO_PACK
 
@@ -40,6 +41,8 @@ class WorkerMemory:
 
     def run(self, models: Iterable[ModelRef]) -> None:
         """Takes note that a run used these models."""
+        for model in models:
+            self._staged.pop(model, None)
         files = [self._files.file(model) for model in models]
         before = self._memory.vram.keys()
         self._measured = self._measured and all(file in before for file in files)
@@ -48,6 +51,13 @@ class WorkerMemory:
     def resume(self, residency: Residency) -> None:
         """It held this when it was last looked after, and nothing says that it does not any more."""
         self._memory.report(map(self._files.file, residency.vram), map(self._files.file, residency.ram))
+
+    def staged(self, model: ModelRef) -> None:
+        """Its file was read into RAM ahead of the run that needs it."""
+        file = self._files.file(model)
+        if file not in self._memory.vram:
+            self._staged[model] = None
+            self._memory.stage([file])
 
     def clear(self) -> None:
         """Its models were unloaded."""
@@ -63,6 +73,7 @@ class WorkerMemory:
         self._files.learn_sizes(sizes)
         ram = self._kept(self._memory.ram, blind or cached is None)
         ram.update((held.file, held.bytes) for held in cached or ())
+        ram.update((model, ram.get(model)) for model in self._staged)
         vram = self._kept(self._memory.vram, blind or loaded is None)
         for held in loaded or ():
             if held.on_device >= _MOST * max(held.bytes, ram.get(held.file) or 0):

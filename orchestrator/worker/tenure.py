@@ -20,6 +20,7 @@ from typing import Any
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.delivery.storage import Storage
 from orchestrator.domain.job import JobError
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerEvent, WorkerState
 from orchestrator.errors import NotFound, Superseded, WorkerFault
 from orchestrator.settings import LeaseSettings, WatchdogSettings
@@ -34,6 +35,7 @@ from orchestrator.worker.gauge import Gauge
 from orchestrator.worker.host import Host
 from orchestrator.worker.inspection import Inspection, inspect
 from orchestrator.worker.monitor import GONE_AFTER_S, RETRY_S, Monitor
+from orchestrator.worker.prefetch import Prefetcher
 from orchestrator.worker.reporter import Reporter
 from orchestrator.worker.residency import WorkerMemory
 from orchestrator.worker.staging import Stager
@@ -72,6 +74,7 @@ class Tenure:
         self._context: WorkerContext | None = None  # once what the store has for us is taken up
         self._gauge: Gauge | None = None
         self._warmups: Warmups | None = None
+        self._prefetcher: Prefetcher | None = None
         self._anew = False
         self._executions: dict[str, Execution] = {}
         self._runs: set[asyncio.Task[None]] = set()
@@ -104,6 +107,8 @@ class Tenure:
             self._take(self._context, mail.run_id)
         elif mail.kind is MailKind.WARM and mail.run_id and self._warmups is not None:
             self._start(self._warm(self._warmups, mail.run_id))
+        elif mail.kind is MailKind.PREFETCH and self._prefetcher is not None:
+            self._prefetcher.want(mail.files)
         elif mail.kind is MailKind.CANCEL and mail.run_id in self._executions:
             self._executions[mail.run_id].stop(Stop.CANCEL)
 
@@ -167,6 +172,7 @@ class Tenure:
                 context.residency.resume(duties.residency)
             gauge = self._gauge = Gauge(context, self._executions, self._epoch)
             warmups = self._warmups = Warmups(context, gauge, self._epoch, self._is_wanted, partial(self.tell, None))
+            prefetcher = self._prefetcher = Prefetcher(self._host.model_file, partial(self._staged, context, gauge))
             monitor = Monitor(context, ChainMap[str, Any](self._executions, warmups.prompts))
             async with asyncio.TaskGroup() as group:
                 group.create_task(monitor.look())
@@ -174,6 +180,7 @@ class Tenure:
                 group.create_task(Reporter(self._store, self._executions).run())
                 group.create_task(self._erase(context))
                 group.create_task(gauge.run())
+                group.create_task(prefetcher.run())
                 group.create_task(self._host.watch(self))
                 await self._adopt(context, duties)
                 await self._stop_orphans(context)
@@ -188,6 +195,10 @@ class Tenure:
             self.end(End.GONE, str(faults.exceptions[0]))
         except* Superseded as taken:
             self.end(End.SUPERSEDED, str(taken.exceptions[0]))
+
+    def _staged(self, context: WorkerContext, gauge: Gauge, model: ModelRef) -> None:
+        context.residency.staged(model)
+        gauge.stir()
 
     async def _tell_models(self, models: Contents) -> None:
         await insist(lambda: self._store.report_models(self._info.id, self._epoch, models))

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import JobStatus, Priority
-from orchestrator.domain.needs import Content
+from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.run import RunState
 from orchestrator.errors import Busy, InvalidRequest, NotFound, Retryable
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
@@ -176,12 +176,14 @@ async def test_mail_reaches_the_agent_of_the_worker(store: RedisStore) -> None:
 
     reader = asyncio.create_task(read())
     it, key = await assigned(store)
+    prefetch = Mail(MailKind.PREFETCH, "w1", files=(ModelRef("loras", "a/b.safetensors"), ModelRef("vae", "c")))
+    await store.post(prefetch)
     await store.post(Mail(MailKind.FREE, "w1"))
     await store.cancel(it.spec.id)
     async with asyncio.timeout(5):
         await reader
     # What was sent before the reader was there, a heartbeat tells.
-    assert got[-2:] == [Mail(MailKind.FREE, "w1"), Mail(MailKind.CANCEL, "w1", key.run_id)]
+    assert got[-3:] == [prefetch, Mail(MailKind.FREE, "w1"), Mail(MailKind.CANCEL, "w1", key.run_id)]
 
 
 async def test_a_trimmed_feed_is_a_gap_and_not_a_silence(store: RedisStore) -> None:

@@ -19,9 +19,9 @@ from orchestrator.domain.ids import uuid7
 from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import Content, ModelRef, Needs
 from orchestrator.domain.run import QueueEntry, RunState
-from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
+from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerKind, WorkerState
 from orchestrator.errors import NotFound, Retryable
-from orchestrator.store.port import Assignment, FeedItem, FeedKind, RunEnd, Snapshot
+from orchestrator.store.port import Assignment, FeedItem, FeedKind, Mail, RunEnd, Snapshot
 
 GB = 1_000_000_000
 EPOCH = 1_800_000_000.0  # the store's clock when the loop's shows 0
@@ -57,6 +57,7 @@ class MemoryStore:
         self.refused: dict[str, JobError] = {}
         self.learned: bytes | None = None
         self.leader: str | None = None
+        self.mails: list[Mail] = []
         self.assign_calls = 0
         self.not_assigned = 0
         self.lag_s = 0.001
@@ -89,7 +90,8 @@ class MemoryStore:
         self, worker_id: str, models: Sequence[str] = ("a.safetensors", "b.safetensors"), **options: Any
     ) -> Machine:
         """A worker that is ready at once and has these checkpoints on its disk."""
-        info = WorkerInfo(worker_id, "http://worker", options.pop("pool", "default"), "agent", vram_bytes=8 * GB)
+        kind, pool = options.pop("kind", WorkerKind.ATTACHED), options.pop("pool", "default")
+        info = WorkerInfo(worker_id, "http://worker", pool, "agent", kind, vram_bytes=8 * GB)
         inputs = {"required": {"ckpt_name": [list(models), {}]}}
         catalog = orjson.dumps({"CheckpointLoaderSimple": {"input": inputs}, "Sampler": {"input": {}}})
         digest = f"catalog-{'-'.join(models)}"
@@ -209,6 +211,9 @@ class MemoryStore:
 
     async def models(self, digest: str) -> Mapping[ModelRef, Content]:
         return {ModelRef(CHECKPOINTS, f"{name}.safetensors"): Content(6 * GB) for name in "abc"}
+
+    async def post(self, mail: Mail) -> None:
+        self.mails.append(mail)
 
     async def worker(self, worker_id: str) -> Worker:
         await asyncio.sleep(self.lag_s)

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from orchestrator.controller.dispatcher import Dispatcher
 from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
-from orchestrator.domain.worker import WorkerState
+from orchestrator.domain.worker import WorkerKind, WorkerState
 from orchestrator.scheduling.infeasible import GRACE_S
 from orchestrator.scheduling.policy import Rules
 from orchestrator.settings import LeaseSettings
@@ -97,6 +97,23 @@ def test_short_runs_are_given_in_such_number_that_the_worker_never_idles() -> No
         last = max(record.ended_at or 0.0 for record in store.runs.values())
         assert last < 2000 * 0.005 * 1.05
         assert 10 < machine.had_at_most <= 64
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(("kind", "files"), [(WorkerKind.SUPERVISED, ["b.safetensors"]), (WorkerKind.ATTACHED, [])])
+def test_a_worker_that_reaches_its_files_is_told_to_read_ahead_what_the_next_run_needs(
+    kind: WorkerKind, files: list[str]
+) -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        store.add_worker("w1", kind=kind)
+        for model in "ab":
+            store.submit(f"{model}.safetensors", seconds=20.0)
+        async with dispatching(store):
+            await asyncio.sleep(5.0)
+            assert [ref.name for mail in store.mails for ref in mail.files] == files
+            await store.settled()
 
     run(scenario())
 

@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.domain.worker import WorkerInfo
+from orchestrator.domain.worker import WorkerInfo, WorkerKind
 from orchestrator.scheduling.memory import RAM_SHARE, VRAM_SHARE
 from orchestrator.simulator.fleet.workload import Wishes
 
@@ -115,7 +115,7 @@ def machines(preset: Preset, count: int, seed: int, horizon_s: float) -> list[Ha
 def _machine(preset: Preset, n: int, rng: random.Random, horizon_s: float) -> Hardware:
     gpu = preset.gpus[n % len(preset.gpus)]
     info = WorkerInfo(
-        f"w{n:03}", "http://gpu", "default", "simulated", gpu=gpu.name,
+        f"w{n:03}", "http://gpu", "default", "simulated", WorkerKind.SUPERVISED, gpu=gpu.name,
         vram_bytes=round(gpu.vram_bytes), ram_bytes=round(gpu.ram_bytes),
     )  # fmt: skip
     bandwidths = [rate * rng.lognormvariate(0, preset.spread) for rate in _rates(preset, gpu)]

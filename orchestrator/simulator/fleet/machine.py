@@ -64,6 +64,7 @@ class Machine:
         if self._free_loads:
             return NOTHING
         models = [file.ref for file in files]
+        self._note_staged(now)
         self._thought_s = self._memory.load_s(models)
         self._memory.run(models)
         return self.tiers.load(files, now)
@@ -73,12 +74,18 @@ class Machine:
         if self.has.popleft() != run_id:
             raise AssertionError(f"{self.id} has ended {run_id}, which was not the first that it had")
         self.executing = None
-        if self.hardware.measured:
-            self.tiers.settle(now)
-            if self.tiers.moved:  # else it is as it was inferred from the last measurement
-                self.tiers.moved = False
-                self._memory.measure(self._measurement())
+        self._note_staged(now)
+        if self.hardware.measured and self.tiers.moved:  # else it is as was inferred from the last measurement
+            self.tiers.moved = False
+            self._memory.measure(self._measurement())
         return RunEnd(RunState.SUCCEEDED, seconds, min(self._thought_s, seconds), self._memory.report())
+
+    def _note_staged(self, now: float) -> None:
+        """Its agent knows what it has read ahead."""
+        self.tiers.settle(now)
+        for file in self.tiers.staged:
+            self._memory.staged(file.ref)
+        self.tiers.staged.clear()
 
     def _measurement(self) -> MemoryReport:
         """What the node pack would tell."""

@@ -75,6 +75,7 @@ class Tiers:
         self.ram = Tier(hardware.ram_bytes)
         self.disk = Tier(hardware.disk_bytes)
         self.staged_bytes = 0
+        self.staged: list[ModelFile] = []  # since this was last emptied
         self.moved = False  # whether files came or went since this was last set to False
         self._hardware = hardware
         self._staging: dict[ModelFile, float] = {}  # bytes that have come already
@@ -125,6 +126,7 @@ class Tiers:
         self.vram.clear()
         self.ram.clear()
         self._staging.clear()
+        self.staged.clear()
         self._staged_until = now
 
     def _fetch_s(self, file: ModelFile) -> float:
@@ -152,6 +154,7 @@ class Tiers:
             self.staged_bytes += round(file.bytes - came)
             del self._staging[file]
             self.moved = True
+            self.staged.append(file)
             self.ram.put(file)
             self.disk.put(file)
             self.ram.overflow()

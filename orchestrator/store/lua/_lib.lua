@@ -24,11 +24,12 @@ local function tell(job, kind, data)
   redis.call('PUBLISH', P .. 'watch:' .. job, id .. ' ' .. kind .. ' ' .. data)
 end
 
-local function mail(worker, kind, run)
+local function mail(worker, kind, run, files)
   local agent = redis.call('HGET', P .. 'worker:' .. worker, 'agent')
   if not agent then return end
   local key = P .. 'mail:' .. agent
-  redis.call('XADD', key, 'MAXLEN', '~', MAIL_LENGTH, '*', 'kind', kind, 'worker', worker, 'run', run)
+  redis.call('XADD', key, 'MAXLEN', '~', MAIL_LENGTH, '*', 'kind', kind, 'worker', worker, 'run', run,
+    'files', files or '')
   redis.call('PEXPIRE', key, MAIL_TTL)
 end
 

@@ -12,10 +12,12 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from time import monotonic
 
 from orchestrator.comfy.client import ComfyClient
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerEvent, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
@@ -98,6 +100,9 @@ class SupervisedHost:
     def pid(self) -> int | None:
         """Of the process, if there is one."""
         return None if self._process is None else self._process.pid
+
+    def model_file(self, model: ModelRef) -> Path | None:
+        return self._installation.model_file(model)
 
     async def start(self, tenant: Tenant) -> str:
         if not self._searched:

@@ -13,7 +13,9 @@ from typing import Literal
 
 import yaml
 
+from orchestrator.domain.needs import ModelRef
 from orchestrator.errors import InvalidRequest
+from orchestrator.pins.observed import FOLDERS
 from orchestrator.worker.supervisor.home import Home
 
 _FLAG = re.compile(r"""add_argument\(\s*["'](--[a-z0-9-]+)["']""")
@@ -77,6 +79,12 @@ class Installation:
             return passed_on
         seen = dict.fromkeys(("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"), str(self.device))
         return {**passed_on, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", **seen}
+
+    def model_file(self, model: ModelRef) -> Path | None:
+        """Where it has the file of a model, in its own folder of models."""
+        places = FOLDERS.get(model.folder, (model.folder,))
+        paths = (self.directory / "models" / place / model.name for place in places)
+        return next((path for path in paths if path.is_file()), None)
 
     def furnish(self, home: Home) -> None:
         """Puts our node pack where this worker's ComfyUI looks for custom nodes, and nobody else's.

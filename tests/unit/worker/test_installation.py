@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.domain.needs import ModelRef
 from orchestrator.errors import InvalidRequest
 from orchestrator.worker.supervisor.home import Home
 from orchestrator.worker.supervisor.installation import Installation
@@ -137,3 +138,14 @@ class TestHome:
         home.sweep([], busy_s=0.0)
         assert list(home.temp.iterdir()) == []
         assert home.free_bytes() > 0
+
+
+def test_a_models_file_is_where_comfyui_looks_for_it_first(checkout: Path) -> None:
+    found = Installation.find(checkout, None, "cpu")
+    model = ModelRef("text_encoders", "t5/xxl.safetensors")
+    assert found.model_file(model) is None
+    for place in ("clip", "text_encoders"):
+        file = checkout / "models" / place / model.name
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+        assert found.model_file(model) == file

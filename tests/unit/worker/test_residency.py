@@ -172,3 +172,20 @@ def test_without_a_pack_the_reason_is_told() -> None:
     measure(worker, [loaded("a", GB, GB)])
     worker.unmeasured(NO_PACK)
     assert (worker.report().source, worker.report().why) == ("inferred", NO_PACK)
+
+
+def test_what_was_read_ahead_counts_as_in_ram_until_a_run_uses_it_whatever_is_measured() -> None:
+    worker = residency()
+    worker.staged(A)
+    nothing_held = parse_memory({"models": [], "cache": {"policy": "classic", "models": []}})
+    worker.measure(nothing_held)
+    assert worker.report().ram == (A,)
+    assert used(worker, [A]) == pytest.approx(FIXED_S + 4 * GB / RAM_BYTES_S)
+    assert (worker.report().vram, worker.report().ram) == ((A,), ())
+
+
+def test_what_is_in_vram_is_not_also_in_ram_because_it_was_read_ahead() -> None:
+    worker = residency()
+    worker.run([A])
+    worker.staged(A)
+    assert (worker.report().vram, worker.report().ram) == ((A,), ())
