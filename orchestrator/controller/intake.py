@@ -37,7 +37,8 @@ from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph, pointer, show
 from orchestrator.graph.stage import asset_ids
 from orchestrator.graph.validate import check_structure, validate
-from orchestrator.store.port import Idempotency, Posted, Store, Submission
+from orchestrator.store.clients_port import Posted
+from orchestrator.store.port import Idempotency, Store, Submission
 
 Keys = Mapping[str, str]  # by the name that they have in ComfyUI's extra_data
 NO_KEYS: Keys = {}

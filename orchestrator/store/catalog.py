@@ -109,21 +109,6 @@ class RedisCatalog:
     async def drop_asset(self, asset_id: str) -> Asset:
         return _found_asset(await self._db.script("drop_asset", asset_id), asset_id)
 
-    async def name_input(self, path: str, asset_id: str, *, replace: bool) -> str:
-        key = self._keys.single("inputs")
-        _, named = await self._db.fetch(("HSET" if replace else "HSETNX", key, path, asset_id), ("HGET", key, path))
-        return named.decode()
-
-    async def inputs_named(self, paths: Sequence[str]) -> Sequence[str | None]:
-        if not paths:
-            return []
-        (found,) = await self._db.fetch(("HMGET", self._keys.single("inputs"), *paths))
-        return [codec.text(asset_id) for asset_id in found]
-
-    async def input_names(self) -> Sequence[str]:
-        (paths,) = await self._db.fetch(("HKEYS", self._keys.single("inputs")))
-        return [path.decode() for path in paths]
-
     async def lapsed_assets(self, retention_s: float, limit: int = 100) -> Sequence[Asset]:
         raws = await self._db.script("lapse_assets", int(retention_s * 1000), limit)
         return [codec.ASSET.validate_json(raw) for raw in raws]

@@ -13,18 +13,9 @@ from orchestrator.domain.job import Job, JobStatus, Origin, Priority
 from orchestrator.domain.run import Run
 from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
 from orchestrator.store import codec
+from orchestrator.store.clients_port import Posted
 from orchestrator.store.database import Database
-from orchestrator.store.port import (
-    Counts,
-    Graph,
-    Idempotency,
-    JobPage,
-    JobQuery,
-    Posted,
-    Submission,
-    Submitted,
-    owners,
-)
+from orchestrator.store.port import Counts, Graph, Idempotency, JobPage, JobQuery, Submission, Submitted
 from orchestrator.store.seal import Seal
 from orchestrator.store.watch import RedisWatch
 
@@ -114,36 +105,6 @@ class RedisJobs:
     async def last_event(self, job_id: str) -> str | None:
         (newest,) = await self._db.fetch(("XREVRANGE", self._keys.events(job_id), "+", "-", "COUNT", 1))
         return newest[0][0].decode() if newest else None
-
-    async def posted(self, job_ids: Sequence[str]) -> Sequence[Posted | None]:
-        rows = await self._db.fetch(
-            *(("HMGET", self._keys.job(job_id), "posted", "extra_data", "runs") for job_id in job_ids)
-        )
-        last = [runs.split()[-1].decode() if runs else "" for _, _, runs in rows]
-        histories = await self._db.fetch(*(("HGET", self._keys.run(run_id), "history") for run_id in last))
-        return [
-            codec.posted(raw, extra_data, history)
-            for (raw, extra_data, _), history in zip(rows, histories, strict=True)
-        ]
-
-    async def active(self, owner: str) -> int:
-        (count,) = await self._db.fetch(("ZCARD", self._keys.active(owner)))
-        return count
-
-    async def owns(self, owner: str, job_id: str) -> bool:
-        (score,) = await self._db.fetch(("ZSCORE", self._keys.jobs(owner=owner), job_id))
-        return score is not None
-
-    async def disown(self, job_id: str, origin: Origin) -> None:
-        await self._db.fetch(*(("ZREM", self._keys.jobs(owner=owner), job_id) for owner in owners(origin)))
-
-    async def undelivered(self, client_id: str) -> Mapping[str, str]:
-        (cursors,) = await self._db.fetch(("HGETALL", self._keys.client(client_id)))
-        return {job_id.decode(): cursor.decode() for job_id, cursor in codec.pairs(cursors).items()}
-
-    async def delivered(self, client_id: str, job_id: str, event_id: str | None) -> None:
-        key = self._keys.client(client_id)
-        await self._db.fetch(("HDEL", key, job_id) if event_id is None else ("HSET", key, job_id, event_id))
 
     async def watch(self) -> RedisWatch:
         return RedisWatch(self._db)

@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
-from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Origin, Priority, Progress
+from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
 from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
 from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
+from orchestrator.store.clients_port import ClientStore, Frame, Posted
 
 Graph = Mapping[str, Any]
 Contents = Mapping[ModelRef, Content]
@@ -35,16 +36,6 @@ class Idempotency:
 
     key: str
     fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """What only ComfyUI's own API tells of a job. `history` is the entry that the ComfyUI had which executed it."""
-
-    prompt: Graph  # as its sender knows it
-    outputs: tuple[str, ...]  # the nodes that it executes for
-    extra_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    history: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,33 +86,9 @@ class Counts:
     oldest_queued_at: float | None
 
 
-EVERYONE = "everyone"
-"""Owner of all jobs that have an origin."""
-
-
-def owners(origin: Origin) -> tuple[str, ...]:
-    """Under which names such jobs are listed."""
-    client = () if origin.client_id is None else (client_topic(origin.client_id),)
-    return (EVERYONE, peer_owner(origin.peer), *client)
-
-
-def peer_owner(peer: str) -> str:
-    return f"peer:{peer}"
-
-
-def client_topic(client_id: str) -> str:
-    """The topic of events that says when a client has posted a job; also the owner of those jobs."""
-    return f"client:{client_id}"
-
-
-def comfy_topic(job_id: str) -> str:
-    """The topic with what ComfyUI itself says of a job, and the job's statuses in between."""
-    return f"{job_id}:comfy"
-
-
 class Watch(Protocol):
-    """Live events of the topics that were added to it, previews included: of a job by its id, or one of those named
-    above. One per controller, fanned out there."""
+    """Live events of the topics that were added to it, previews included: of a job by its id, or one of those that
+    clients_port.py names. One per controller, fanned out there."""
 
     async def add(self, topic: str) -> None: ...
     async def remove(self, topic: str) -> None: ...
@@ -159,27 +126,6 @@ class JobStore(Protocol):
         ...
 
     async def watch(self) -> Watch: ...
-    async def posted(self, job_ids: Sequence[str]) -> Sequence[Posted | None]:
-        """In the same order; None for a job that is not there, or has no origin."""
-        ...
-
-    async def active(self, owner: str) -> int:
-        """How many jobs of that owner have not ended."""
-        ...
-
-    async def owns(self, owner: str, job_id: str) -> bool: ...
-    async def disown(self, job_id: str, origin: Origin) -> None:
-        """Lists it no more among those of its owners."""
-        ...
-
-    async def undelivered(self, client_id: str) -> Mapping[str, str]:
-        """The client's jobs whose ComfyUI it has not heard out -> the last event of `comfy_topic` that it was sent."""
-        ...
-
-    async def delivered(self, client_id: str, job_id: str, event_id: str | None) -> None:
-        """It was sent that event; None: the last one."""
-        ...
-
     async def queue_position(self, job_id: str) -> int | None:
         """Runs of the same pool that arrived earlier; None when it is not queued."""
         ...
@@ -225,14 +171,6 @@ class Result:
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # by dimension, where the job has a gate
     scoring_s: float = 0.0  # of execute_s
     shown: tuple[Output, ...] = ()  # of it, or of an earlier run, what watchers have seen already
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One message of ComfyUI's websocket, as it came. What is `kept` is told to those who come later, too."""
-
-    content: str | bytes
-    kept: bool
 
 
 class MailKind(StrEnum):
@@ -548,17 +486,6 @@ class CatalogStore(Protocol):
         """Moves it to deleting, whoever uses it; its blob is the caller's to delete. Raises NotFound."""
         ...
 
-    async def name_input(self, path: str, asset_id: str, *, replace: bool) -> str:
-        """Calls an asset by this path in ComfyUI's folders, unless (not `replace`) another one has it. Answers who has
-        it now."""
-        ...
-
-    async def inputs_named(self, paths: Sequence[str]) -> Sequence[str | None]:
-        """The assets that are called so, in the same order."""
-        ...
-
-    async def input_names(self) -> Sequence[str]: ...
-
     async def lapsed_assets(self, retention_s: float, limit: int = 100) -> Sequence[Asset]:
         """Moves unreferenced assets past their retention to deleting; their blobs are the caller's to delete."""
         ...
@@ -566,7 +493,7 @@ class CatalogStore(Protocol):
     async def swept_asset(self, asset_id: str) -> None: ...
 
 
-class Store(JobStore, RunStore, JudgeStore, DispatchStore, CatalogStore, Protocol):
+class Store(JobStore, ClientStore, RunStore, JudgeStore, DispatchStore, CatalogStore, Protocol):
     async def ping(self) -> None:
         """Raises Busy("store_unavailable") when Redis does not answer or does not take writes."""
         ...

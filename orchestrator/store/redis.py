@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.domain import asset, job, run, worker
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store.catalog import RedisCatalog
+from orchestrator.store.clients import RedisClients
 from orchestrator.store.database import Database
 from orchestrator.store.dispatch import RedisDispatch
 from orchestrator.store.jobs import RedisJobs
@@ -29,7 +30,7 @@ CATALOG_TTL_S = 86400.0
 FORGET_WORKER_S = 86400.0
 
 
-class RedisStore(RedisJobs, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog):
+class RedisStore(RedisJobs, RedisClients, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog):
     """Implements Store. Make it with `connect`."""
 
     def __init__(self, database: Database, leader_s: float, seal: Seal) -> None:

@@ -25,7 +25,8 @@ from orchestrator.comfy.protocol import (
     Unknown,
 )
 from orchestrator.errors import Busy
-from orchestrator.store.port import Frame, RunKey, RunStore
+from orchestrator.store.clients_port import Frame
+from orchestrator.store.port import RunKey, RunStore
 
 KEPT_BYTES = 64 << 10  # of a run, whatever they say
 WAITING_MAX = 1000  # messages for a store that is away; beyond them only what cannot be missed

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.store.port import EVERYONE, client_topic, peer_owner
+from orchestrator.store.clients_port import EVERYONE, client_topic, peer_owner
 
 HEADER = "Comfy-Client-Id"
 ALL = "*"

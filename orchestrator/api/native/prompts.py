@@ -17,7 +17,8 @@ from orchestrator.api.native.history import entry, is_kept, item
 from orchestrator.controller.postings import Posting, Postings, Refused
 from orchestrator.domain.job import Job, JobStatus, Origin
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
-from orchestrator.store.port import EVERYONE, JobQuery, Posted, Store
+from orchestrator.store.clients_port import EVERYONE, Posted
+from orchestrator.store.port import JobQuery, Store
 
 LISTED_MAX = 1000  # jobs in one answer
 _PAGE = 200

@@ -23,7 +23,8 @@ from orchestrator.api.native.teller import Message, Teller, encode
 from orchestrator.controller.events import EventHub, order
 from orchestrator.domain.job import Job
 from orchestrator.errors import Busy, FleetError, NotFound
-from orchestrator.store.port import Posted, Store, client_topic
+from orchestrator.store.clients_port import Posted, client_topic
+from orchestrator.store.port import Store
 
 log = logging.getLogger(__name__)
 
