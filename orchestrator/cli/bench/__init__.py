@@ -7,5 +7,6 @@ load       the load generator: a process that posts as fast as it can and costs 
 worker     the simulated ComfyUI of the bench: it keeps the times of its runs where nobody deletes them
 measures   how fast it is: one function a figure
 fan_out    how soon a thousand watchers hear of what happens
+peers      the Comfy API v2 beside the official proxy's: clients sends, yardstick serves
 recovery   how soon a run goes on elsewhere when something dies or hangs: figures of promises, and not of speed
 """

@@ -27,12 +27,18 @@ async def _measure() -> list[Figure]:
     from orchestrator.cli.bench import measures as speed
     from orchestrator.cli.bench.fan_out import fan_out
     from orchestrator.cli.bench.fleet import ground
+    from orchestrator.cli.bench.peers import api_v2
     from orchestrator.cli.bench.recovery import agents_that_fail, comfyuis_that_fail
+    from orchestrator.cli.bench.yardstick import installed
 
     figures: list[Figure] = []
     chosen = [speed.submits, speed.cpu_per_job, speed.saturation, speed.idle_gap, speed.submit_to_running, fan_out]
     if speed.DECISION.exists():  # it is no part of the package, but there in a checkout of the repository
         chosen.append(speed.decision)
+    if installed():
+        chosen.append(api_v2)
+    else:
+        err.print("comfy-api-proxy is not installed (it is a development tool: make setup): not compared", style="dim")
     async with ground() as place:
         for measure in (*chosen, comfyuis_that_fail, agents_that_fail):
             err.print(f"measuring {measure.__name__.replace('_', ' ')}", style="dim")

@@ -62,13 +62,13 @@ async def saturation(ground: Ground) -> AsyncIterator[Figure]:
     path = ground.folder / "saturation.json"
     began: list[float] = []
     through: list[float] = []
-    async with _bench_worker(path, 0.0) as comfyui, ground.fleet("saturation", [comfyui.url]) as fleet:
+    async with bench_worker(path, 0.0) as comfyui, ground.fleet("saturation", [comfyui.url]) as fleet:
         await _through(fleet, TRIVIAL, warm_up, 0)
         for n in range(rounds):
             began.append(await _straight(comfyui.url, TRIVIAL, count))
             through.append(count / await _through(fleet, TRIVIAL, count, warm_up + n * count))
-    spans = _spans(path)[warm_up:]
-    turns = [spans[n : n + count] for n in range(0, len(spans), count)]  # straight, through the fleet, straight, ...
+    ran = spans(path)[warm_up:]
+    turns = [ran[n : n + count] for n in range(0, len(ran), count)]  # straight, through the fleet, straight, ...
     straight = [count / (turn[-1][1] / 1000 - start) for turn, start in zip(turns[::2], began, strict=True)]
     ratio = statistics.median(through) / statistics.median(straight)
     how = f"{rounds} rounds in turn of {count} jobs EmptyImage 512x512 -> SaveImage, medians; both ways one ComfyUI"
@@ -81,11 +81,11 @@ async def saturation(ground: Ground) -> AsyncIterator[Figure]:
 
 async def idle_gap(ground: Ground) -> AsyncIterator[Figure]:
     count = 300
-    spans = ground.folder / "idle_gap.json"
-    async with _bench_worker(spans, 0.02) as comfyui, ground.fleet("idle-gap", [comfyui.url]) as fleet:
+    path = ground.folder / "idle_gap.json"
+    async with bench_worker(path, 0.02) as comfyui, ground.fleet("idle-gap", [comfyui.url]) as fleet:
         await load(f"{fleet.client.url}/v1/workflows/steady/jobs", {"params": {}}, count, CONNECTIONS)
         await fleet.succeeded(count)
-    ran = _spans(spans)
+    ran = spans(path)
     gaps = [float(began - ended) for (_, ended), (began, _) in pairwise(ran)]
     length = statistics.median(ended - began for began, ended in ran)
     how = f"{count} runs of about {length:.0f} ms on one worker, by ComfyUI's own execution_start and execution_success"
@@ -148,11 +148,13 @@ async def _straight(url: str, graph: Mapping[str, Any], count: int) -> float:
     return float(result["started_at"])
 
 
-def _bench_worker(spans: Path, step_seconds: float) -> AbstractAsyncContextManager[Child]:
-    return child("orchestrator.cli.bench.worker", str(spans), str(step_seconds))
+def bench_worker(path: Path, step_seconds: float) -> AbstractAsyncContextManager[Child]:
+    """A ComfyUI that leaves in the file, at its end, when its runs began and ended."""
+    return child("orchestrator.cli.bench.worker", str(path), str(step_seconds))
 
 
-def _spans(path: Path) -> list[Span]:
+def spans(path: Path) -> list[Span]:
+    """What it left."""
     return [(began, ended) for began, ended in orjson.loads(path.read_bytes())]
 
 

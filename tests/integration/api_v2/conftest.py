@@ -18,21 +18,7 @@ from comfy_sdk import Comfy, JobFailed
 from tests.fixtures.comfyui import CHILD
 
 STEP_S = 0.02
-PROXY = """
-import asyncio, sys
-from aiohttp import web
-from comfy_api_proxy.app import make_app
-
-async def main():
-    runner = web.AppRunner(make_app(sys.argv[1]))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    print("ready http://127.0.0.1:%d" % site._server.sockets[0].getsockname()[1], flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-
-asyncio.run(main())
-"""
+PROXY = (sys.executable, "-m", "orchestrator.cli.bench.yardstick")
 
 
 @dataclass(frozen=True)
@@ -122,7 +108,7 @@ def fleet_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def proxy_url() -> Iterator[str]:
-    with simulated(step_seconds=STEP_S) as comfyui, served(sys.executable, "-c", PROXY, comfyui.url) as proxy:
+    with simulated(step_seconds=STEP_S) as comfyui, served(*PROXY, comfyui.url) as proxy:
         yield proxy.url
 
 

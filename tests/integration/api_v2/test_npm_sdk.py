@@ -32,8 +32,8 @@ def seen(door: Door) -> Any:
         "endless": sampled(2000), "png": base64.b64encode(png("olive")).decode(),
     }  # fmt: skip
     done = subprocess.run(
-        ["node", str(DRIVE), str(SDK)], input=json.dumps(given), capture_output=True, text=True, timeout=100, check=False,
-        env={**os.environ, "COMFY_BASE_URL": door.url},
+        ["node", str(DRIVE), str(SDK)], input=json.dumps(given), capture_output=True, text=True, timeout=100,
+        env={**os.environ, "COMFY_BASE_URL": door.url}, check=False,
     )  # fmt: skip
     if door.name == "proxy" and "expired" in done.stderr:
         pytest.skip("comfy-api-proxy said of a job that had just ended that it had expired")
