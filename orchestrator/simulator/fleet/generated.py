@@ -15,13 +15,13 @@ from orchestrator.simulator.fleet.workload import DAY_S, Row
 DAYS = 14
 SESSIONS = 110  # a day, on average; of about nine requests each
 BURSTS = 3  # moments in a day around which sessions crowd
-BURST_SHARE = 0.45  # of sessions
-BURST_SPREAD_S = 1500.0
+BURST_SHARE = 0.55  # of sessions
+BURST_SPREAD_S = 900.0
 BUSY_HOURS = (1, 1, 1, 1, 1, 1, 2, 3, 4, 6, 7, 6, 5, 6, 7, 7, 6, 6, 6, 7, 8, 7, 4, 2)  # sessions by the hour
 SESSION_MEDIAN, SESSION_SPREAD = 4.0, 1.2  # requests in a session, lognormal
 GAP_S = 35.0  # between the requests of a session, on average
 STAYS = 0.72  # a tenant's next request asks for the same model
-EXEC_MEDIAN_S, EXEC_SPREAD, EXEC_NOISE = 23.0, 0.58, 0.3  # by model and steps; within them
+EXEC_MEDIAN_S, EXEC_SPREAD, EXEC_NOISE = 28.0, 0.58, 0.3  # of models and steps; within them
 STEPS = ((30, 12), (20, 2), (40, 2), (50, 1))
 IMAGES = ((1, 6), (4, 2), (8, 1), (2, 1))
 LORA_SHARE, CONTROLNET_SHARE = 0.22, 0.12  # of requests
