@@ -125,6 +125,16 @@ class TenantSettings(Group):
     """Share of the fleet beside the weights of the others that have something queued. Who is not named has 1."""
 
 
+class LogSettings(Group):
+    """What is written to stderr."""
+
+    format: Literal["auto", "text", "json"] = "auto"
+    """`auto`: text on a terminal, one JSON object a line otherwise."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    verbatim: bool = False
+    """Also write what unforeseen exceptions say, which may quote prompts; otherwise a hash and the length of it."""
+
+
 class Settings(BaseSettings):
     """The whole of fleet.yaml."""
 
@@ -156,6 +166,7 @@ class Settings(BaseSettings):
     """Those whose share of the fleet is not the usual one; a job says on whose account it is."""
     supervision: SupervisionSettings = SupervisionSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -286,7 +297,7 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
         "tenants": (TenantSettings,),
         "supervision": (SupervisionSettings,), "watchdog": (WatchdogSettings,),
         "attached": (AttachedWorker, SupervisedWorker), "supervised": (SupervisedWorker,),
-        "recycle": (RecycleSettings,), "pools": (PoolSettings,),
+        "recycle": (RecycleSettings,), "pools": (PoolSettings,), "log": (LogSettings,),
     }  # fmt: skip
     models = next((groups[str(part)] for part in reversed(parents) if str(part) in groups), (Settings,))
     return [key for model in models for key in model.model_fields]

@@ -16,6 +16,7 @@ import orjson
 from aiohttp import HttpVersion11, web
 
 from orchestrator.errors import Busy, Conflict, FleetError, InvalidRequest, NotFound
+from orchestrator.telemetry.ids import about
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +117,22 @@ def refusal(error: FleetError) -> web.Response:
 @web.middleware
 async def refuse_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns whatever a handler raises into the answer that tells it."""
+    with about(request=request_id(request)):
+        return await _answered(request, handler)
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         _refuse_packed(request)
         return await handler(request)
     except FleetError as error:
-        if status_of(error) != 500:
-            return refusal(error)
-        return _unexpected(request)
+        status = status_of(error)
+        if status == 500:
+            return _unexpected(request)
+        resource = request.match_info.route.resource
+        route = f"{request.method} {resource.canonical if resource else '-'}"
+        log.info("refused: %s", error.code, extra={"route": route, "status": status})  # its words may quote a prompt
+        return refusal(error)
     except web.HTTPException as error:
         return _from_aiohttp(request, error)
     except web.RequestPayloadError as error:
@@ -157,7 +167,7 @@ def _refuse_packed(request: web.Request) -> None:
 
 
 def _unexpected(request: web.Request) -> web.Response:
-    log.exception("request %s failed: %s %s", request_id(request), request.method, request.path)
+    log.exception("request %s failed: %s %s", request_id(request), request.method, request.path[:200])
     message = f"the fleet failed here; its log tells more under request id {request_id(request)}"
     return _error(500, "internal_error", message)
 

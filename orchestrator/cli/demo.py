@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import signal
 import tempfile
@@ -23,7 +22,8 @@ from orchestrator.cli.jobs import worker_of
 from orchestrator.cli.run import save_outputs
 from orchestrator.cli.serve import with_workers
 from orchestrator.errors import FleetError, InvalidRequest
-from orchestrator.settings import RedisSettings, Settings, StorageSettings, load
+from orchestrator.settings import LogSettings, RedisSettings, Settings, StorageSettings, load
+from orchestrator.telemetry import logs
 
 OUTPUT = Path("demo-output")
 WORKERS = 2
@@ -51,7 +51,7 @@ def demo(
         raise InvalidRequest(
             "no_workflows", f"the demo needs the workflows of the repository, and {WORKFLOWS} is absent"
         )
-    logging.basicConfig(level=logging.WARNING)
+    logs.configure(LogSettings(format="text", level="warning"))
     try:
         asyncio.run(_main(stay))
     except asyncio.CancelledError:

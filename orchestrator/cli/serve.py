@@ -12,25 +12,31 @@ import resource
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from orchestrator.cli.children import simulated_comfyuis
-from orchestrator.cli.errors import complain
 from orchestrator.cli.options import Config, config_path
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import AttachedWorker, Settings, load
+from orchestrator.telemetry import logs
+
+log = logging.getLogger(__name__)
 
 OPEN_FILES = 65_536
 
 Simulate = Annotated[int, typer.Option("--simulate", min=0, metavar="N", help="Also start N simulated ComfyUIs.")]
+LogFormat = Annotated[
+    Literal["text", "json"] | None,
+    typer.Option("--log", help="How to write the log, on stderr; text on a terminal, JSON otherwise."),
+]
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Listen there instead; 0 picks a free one.")]
 
 
-def up(config: Config = None, simulate: Simulate = 0, port: Port = None) -> None:
+def up(config: Config = None, simulate: Simulate = 0, port: Port = None, log_format: LogFormat = None) -> None:
     """Run everything in one process: controller, agent and, unless redis.url names one, a Redis."""
-    settings = _settings(config, port)
+    settings = _settings(config, port, log_format)
 
     async def serve(stop: asyncio.Event) -> None:
         from orchestrator import build  # here, so that `comfyfleet jobs` need not import a server
@@ -38,31 +44,31 @@ def up(config: Config = None, simulate: Simulate = 0, port: Port = None) -> None
         async with simulated_comfyuis(simulate) as urls:
             await build.up(with_workers(settings, urls), stop, announce)
 
-    _until_stopped(serve)
+    _until_stopped(serve, settings)
 
 
-def controller(config: Config = None, port: Port = None) -> None:
+def controller(config: Config = None, port: Port = None, log_format: LogFormat = None) -> None:
     """Run a controller alone: HTTP, and dispatching while it leads. Run as many as you like."""
-    settings = _settings(config, port)
+    settings = _settings(config, port, log_format)
 
     async def serve(stop: asyncio.Event) -> None:
         from orchestrator import build
 
         await build.controller(_shared(settings, "controller"), stop, announce)
 
-    _until_stopped(serve)
+    _until_stopped(serve, settings)
 
 
-def agent(config: Config = None) -> None:
+def agent(config: Config = None, log_format: LogFormat = None) -> None:
     """Run an agent alone: the workers of this node. It needs to reach only Redis and the storage."""
-    settings = _settings(config, None)
+    settings = _settings(config, None, log_format)
 
     async def serve(stop: asyncio.Event) -> None:
         from orchestrator import build
 
         await build.agent(_shared(settings, "agent"), stop)
 
-    _until_stopped(serve)
+    _until_stopped(serve, settings)
 
 
 def sim_worker(
@@ -91,12 +97,14 @@ def with_workers(settings: Settings, urls: list[str]) -> Settings:
     return settings.model_copy(update={"workers": settings.workers + more})
 
 
-def _settings(config: Path | None, port: int | None) -> Settings:
+def _settings(config: Path | None, port: int | None, log_format: Literal["text", "json"] | None) -> Settings:
     settings = load(config_path(config))
-    if port is None:
-        return settings
-    host = settings.listen.rpartition(":")[0]
-    return settings.model_copy(update={"listen": f"{host}:{port}"})
+    given: dict[str, Any] = {}
+    if port is not None:
+        given["listen"] = f"{settings.listen.rpartition(':')[0]}:{port}"
+    if log_format is not None:
+        given["log"] = settings.log.model_copy(update={"format": log_format})
+    return settings.model_copy(update=given)
 
 
 def _shared(settings: Settings, role: str) -> Settings:
@@ -108,8 +116,8 @@ def _shared(settings: Settings, role: str) -> Settings:
     )
 
 
-def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]], settings: Settings) -> None:
+    logs.configure(settings.log)
     _allow_many_connections()
 
     async def main() -> None:
@@ -122,7 +130,7 @@ def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]]) -> None:
                 task.cancel()
                 return
             stop.set()
-            complain("stopping: what executes is finished first; once more stops at once")
+            log.info("stopping: what executes is finished first; once more stops at once")
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, interrupted)

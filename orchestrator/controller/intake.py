@@ -7,6 +7,7 @@ pool's workers offer, assets that are not there. A job that gets in is complete:
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import secrets
 import time
@@ -39,6 +40,8 @@ from orchestrator.graph.stage import asset_ids
 from orchestrator.graph.validate import check_structure, validate
 from orchestrator.store.clients_port import Posted
 from orchestrator.store.port import Idempotency, Store, Submission
+
+log = logging.getLogger(__name__)
 
 Keys = Mapping[str, str]  # by the name that they have in ComfyUI's extra_data
 NO_KEYS: Keys = {}
@@ -176,6 +179,11 @@ class Intake:
         submitted = await self._store.submit(
             Submission(spec, graph, entry, idempotency, more, if_active=if_active, posted=posted, secrets=keys)
         )
+        if submitted.created:
+            log.info(
+                "job %s accepted", submitted.job_id,
+                extra={"job": submitted.job_id, "run": run_id, "profile": profile, "tenant": spec.tenant},
+            )  # fmt: skip
         if submitted.created_at is None or spec.gate is not None:
             return Accepted(await self._store.job(submitted.job_id), submitted.created)
         run = Run(run_id, spec.id, 0, 1, RunState.QUEUED, Timings(submitted.created_at))

@@ -87,7 +87,10 @@ class Judge:
 async def conclude(store: Store, job: Job, gate: Gate, verdict: Verdict) -> bool:
     """Has the store carry the verdict out; False if more has happened to the job since it was read."""
     judgement, conclusion = _carried_out(job, gate, verdict)
-    return await store.conclude(job.spec.id, job.ended, judgement, conclusion)
+    done = await store.conclude(job.spec.id, job.ended, judgement, conclusion)
+    if done and conclusion is not None:
+        log.info("job %s: %s", job.spec.id, judgement.state, extra={"job": job.spec.id, "chosen": judgement.chosen})
+    return done
 
 
 def _carried_out(job: Job, gate: Gate, verdict: Verdict) -> tuple[Judgement, Conclusion | None]:

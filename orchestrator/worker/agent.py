@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from orchestrator.delivery.storage import Storage
 from orchestrator.errors import Busy
 from orchestrator.settings import LeaseSettings, WatchdogSettings
+from orchestrator.telemetry.ids import about
 from orchestrator.worker.context import AgentStore
 from orchestrator.worker.driver import Driver
 from orchestrator.worker.host import Host
@@ -68,7 +69,8 @@ class Agent:
             driver = Driver(host, self._store, self._storage, self._leases, self._watchdog)
             self._drivers[host.info.id] = driver
             try:
-                await driver.run()
+                with about(worker=host.info.id):
+                    await driver.run()
             except Exception:
                 log.exception("the driver of %s crashed; it starts again in %g s", host.info.id, RESTART_S)
                 await asyncio.sleep(RESTART_S)

@@ -20,12 +20,25 @@ from orchestrator.graph.needs import needs
 from orchestrator.graph.stage import break_cache
 from orchestrator.quality.report import read_scores, scoring_s
 from orchestrator.store.port import Graph, Order, Result, RunKey
+from orchestrator.telemetry.ids import about
 from orchestrator.worker.backoff import insist
 from orchestrator.worker.cancellation import CancelScope, Stop, Stopped
 from orchestrator.worker.collector import Owner
 from orchestrator.worker.context import End, WorkerContext
 from orchestrator.worker.harvest import Harvest
-from orchestrator.worker.outcome import Canceled, Done, Dropped, Failed, Left, Lost, Outcome, job_error, lost, too_large
+from orchestrator.worker.outcome import (
+    Canceled,
+    Done,
+    Dropped,
+    Failed,
+    Left,
+    Lost,
+    Outcome,
+    figures,
+    job_error,
+    lost,
+    too_large,
+)
 from orchestrator.worker.prompt import Prompt, vanished
 from orchestrator.worker.relay import Relay
 
@@ -76,9 +89,13 @@ class Execution:
 
     async def run(self) -> None:
         """At the end the run is over in the store, or it is not ours any more."""
-        order = await self._claim()
-        if order is None:
-            return
+        with about(run=self.run_id, worker=self._context.info.id):
+            order = await self._claim()
+            if order is not None:
+                with about(job=order.spec.id):
+                    await self._serve(order)
+
+    async def _serve(self, order: Order) -> None:
         self.job_id = order.spec.id
         self.key = RunKey(self.run_id, order.run.attempt, self._context.info.id)
         if origin := order.spec.origin:
@@ -92,6 +109,7 @@ class Execution:
         except Superseded:
             await self.prompt.halt()
             outcome = Dropped()
+        log.info("run %s: %s", self.run_id, type(outcome).__name__.lower(), extra=figures(outcome))
         if isinstance(outcome, Done) or await self._is_over():
             self._context.finished.append(self.run_id)
         self._context.learn(outcome)
@@ -147,7 +165,7 @@ class Execution:
     async def _produce(self, order: Order) -> Outcome:
         verdict = await self._attempt(order, order.graph)
         if isinstance(verdict, OutOfMemory):
-            log.warning("run %s is tried again with nothing else in memory: %s", self.run_id, verdict.error.message)
+            log.warning("run %s was out of memory: it is tried again with nothing else in it", self.run_id)
             await self._forget()
             verdict = await self._attempt(order, order.graph, alone=True)
         if isinstance(verdict, Rerun):

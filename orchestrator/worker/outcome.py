@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from orchestrator.domain.job import JobError
@@ -73,6 +74,19 @@ def too_large(error: JobError, on_device: bool, worker: WorkerInfo) -> Lost:
     )
     details = {**error.details, "vram_bytes": worker.vram_bytes}
     return Lost(replace(error, message=message, details=details), vram_over=worker.vram_bytes)
+
+
+def figures(outcome: Outcome) -> Mapping[str, object]:
+    """What a log line tells of it: seconds, dollars, and for what went wrong its code and where, never its words."""
+    match outcome:
+        case Done(result=result):
+            seconds = {"execute_s": round(result.execute_s, 3), "load_s": round(result.load_s, 3)}
+            return seconds if result.cost is None else {**seconds, "cost": round(result.cost, 6)}
+        case Failed(error=error) | Lost(error=error):
+            told = {"error": error.code, "node": error.node_id, "class_type": error.class_type}
+            return {key: value for key, value in told.items() if value is not None}
+        case _:
+            return {}
 
 
 def job_error(error: FleetError, needs: Needs | None = None) -> JobError:
