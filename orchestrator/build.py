@@ -60,7 +60,6 @@ from orchestrator.worker_settings import AttachedWorker, RecycleSettings, Superv
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 60.0  # what executes longer is left to ComfyUI, and taken up again by the next start
 AWAY_S = 5.0  # without a Redis there is nobody to give anything back to
 AWAY_POLL_S = 0.5
 
@@ -117,7 +116,7 @@ def open_storage(settings: Settings) -> Storage:
     if named.kind == "s3":
         from orchestrator.delivery.s3 import S3Storage  # here, as boto3 takes a while to import
 
-        return S3Storage(str(named.bucket), named.prefix, named.endpoint, named.region)
+        return S3Storage(str(named.bucket), named.prefix, named.endpoint, named.region, named.redirect)
     return LocalStorage(named.path or settings.data_dir / "storage")
 
 
@@ -208,21 +207,21 @@ async def _agent(settings: Settings, shared: Shared) -> AsyncIterator[None]:
     try:
         async with _running(agent.run()):
             yield
-            await _drained(agent, shared.store)
+            await _drained(agent, shared.store, settings.drain_s)
     finally:
         for host in hosts:
             if isinstance(host, SupervisedHost) and host.pid is not None:
                 log.warning("%s: process %d goes on: the next start takes it over", host.info.id, host.pid)
 
 
-async def _drained(agent: Agent, store: RedisStore) -> None:
+async def _drained(agent: Agent, store: RedisStore, patience_s: float) -> None:
     """Returns when it is, or when waiting any longer makes no sense."""
     draining = asyncio.create_task(agent.drain())
     away = asyncio.create_task(_away(store))
     try:
-        done, _ = await asyncio.wait((draining, away), timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((draining, away), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         if draining not in done:
-            why = "Redis is away" if away in done else f"something executes for more than {DRAIN_S:.0f} s"
+            why = "Redis is away" if away in done else f"something executes for more than {patience_s:.0f} s"
             log.warning("not drained: %s. The next start goes on with what is left", why)
         else:
             draining.result()

@@ -61,6 +61,9 @@ class StorageSettings(Group):
     endpoint: str | None = None
     """S3-compatible servers other than AWS, e.g. http://minio:9000."""
     region: str | None = None
+    redirect: bool = True
+    """Kind `s3`: clients fetch files from the bucket itself, by signed URLs. false: through the controllers, for a
+    bucket that clients do not reach."""
 
     @model_validator(mode="after")
     def _bucket_for_s3(self) -> StorageSettings:
@@ -159,6 +162,9 @@ class Settings(BaseSettings):
     mirrors: dict[str, str] = Field(default_factory=dict)
     """Where `comfyfleet provision` fetches from: beginning of a git or model address -> what takes its place."""
     limits: LimitSettings = LimitSettings()
+    drain_s: float = Field(default=60.0, ge=0)
+    """What executes when an agent stops has this long to end. What takes longer is left to its ComfyUI, where the next
+    start takes it up again; where that ends as well, as in a container, it begins anew elsewhere."""
     leases: LeaseSettings = LeaseSettings()
     retention: RetentionSettings = RetentionSettings()
     scheduling: SchedulingSettings = SchedulingSettings()

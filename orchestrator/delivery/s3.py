@@ -49,11 +49,19 @@ _logger = logging.getLogger(__name__)
 class S3Storage:
     """See Storage."""
 
-    def __init__(self, bucket: str, prefix: str = "", endpoint: str | None = None, region: str | None = None) -> None:
-        """Connects to nothing yet: the first verb does."""
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str = "",
+        endpoint: str | None = None,
+        region: str | None = None,
+        redirect: bool = True,
+    ) -> None:
+        """Connects to nothing yet: the first verb does. `redirect`: clients may fetch from the bucket itself."""
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._place = f"s3://{bucket}/{self._prefix}" + (f" at {endpoint}" if endpoint else "")
+        self._redirect = redirect
         self._threads = Threads(THREADS)
         self._client: S3Client = Session().client(
             "s3", endpoint_url=endpoint, region_name=region, config=_config(custom_server=endpoint is not None)
@@ -85,6 +93,8 @@ class S3Storage:
     async def url(
         self, key: str, expires_s: float, filename: str, content_type: str = "application/octet-stream"
     ) -> str | None:
+        if not self._redirect:
+            return None
         return await self._run(self._sign, self._name(key), expires_s, serving_headers(content_type, filename))
 
     async def delete(self, key: str) -> None:

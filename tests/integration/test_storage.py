@@ -256,6 +256,15 @@ async def test_a_folder_has_no_urls(folder: LocalStorage):
     assert await folder.url("a", 60, "x") is None
 
 
+async def test_a_bucket_that_clients_do_not_reach_gives_no_urls(s3_endpoint: str, tmp_path: Path):
+    settings = StorageSettings(kind="s3", bucket=BUCKET, endpoint=s3_endpoint, redirect=False)
+    storage = open_storage(Settings(data_dir=tmp_path, storage=settings))
+    await storage.put("a", b"x", "image/png")
+    assert await storage.url("a", 60, "x") is None
+    assert await read(storage, "a") == b"x"
+    await storage.close()
+
+
 async def test_a_put_is_one_hop_to_a_thread(folder: LocalStorage, monkeypatch: pytest.MonkeyPatch):
     hops: list[object] = []
     loop = asyncio.get_running_loop()

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from orchestrator import build
 from orchestrator.cli.client import FleetClient, Unreachable
 from orchestrator.errors import Busy, FleetError
 from orchestrator.store.embedded import EmbeddedRedis
@@ -152,12 +151,12 @@ async def test_it_stops_without_a_redis_too_and_the_next_start_goes_on(node: Nod
     comfyui = await sim_process(step_seconds=0.2)
     (tmp_path / "redis").mkdir()
     server = await EmbeddedRedis.start(tmp_path / "redis")
-    node.configure(workers=[{"url": comfyui.url}], redis={"url": server.url})
+    node.configure(workers=[{"url": comfyui.url}], redis={"url": server.url}, drain_s=600)
     first = await node.up()
     job_id = await submit(first.fleet, seed=1, steps=30)
     await until(lambda: has(first.fleet, "running", 1), "the job to run")
     await server.stop()
-    async with asyncio.timeout(build.DRAIN_S):  # which is how long it would wait for what executes
+    async with asyncio.timeout(60):  # it would wait ten minutes for what executes
         assert await first.stop() == 0
     server = await EmbeddedRedis.start(tmp_path / "redis")
     second = await node.up()
