@@ -25,6 +25,7 @@ import orjson
 from prometheus_client import REGISTRY
 
 import orchestrator
+from orchestrator.api.agent import create_agent_app
 from orchestrator.api.app import create_app
 from orchestrator.api.server import BACKLOG, serving
 from orchestrator.api.services import Services
@@ -47,7 +48,7 @@ from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids
 from orchestrator.pins.pinned import Pinned, read_lock
 from orchestrator.scheduling.policy import Rules
-from orchestrator.settings import Settings, handed_over
+from orchestrator.settings import Settings, handed_over, host_port
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
 from orchestrator.worker.agent import Agent
@@ -80,7 +81,7 @@ async def up(settings: Settings, stop: asyncio.Event, announce: Announce) -> Non
     """Controller, agent and, unless the settings name one, a Redis, in this process. `announce` is called with the
     base URL once jobs are taken."""
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(closing(_listen(settings)))
+        listener = stack.enter_context(closing(_listener(settings)))
         url = settings.redis.url
         if url == "embedded":
             url = await stack.enter_async_context(_embedded_redis(settings))
@@ -93,15 +94,20 @@ async def up(settings: Settings, stop: asyncio.Event, announce: Announce) -> Non
 
 async def controller(settings: Settings, stop: asyncio.Event, announce: Announce) -> None:
     """HTTP, and dispatching while it leads. Raises InvalidRequest when the port is taken, Busy without Redis."""
-    with closing(_listen(settings)) as listener:
+    with closing(_listener(settings)) as listener:
         async with _shared(settings, settings.redis.url) as shared, _controller(settings, shared, listener) as base:
             announce(base)
             await stop.wait()
 
 
 async def agent(settings: Settings, stop: asyncio.Event) -> None:
-    """The workers of this node."""
-    async with _shared(settings, settings.redis.url) as shared, _agent(settings, shared):
+    """The workers of this node. Raises InvalidRequest when the port of agent_listen is taken, Busy without Redis."""
+    async with AsyncExitStack() as stack:
+        if settings.agent_listen is not None:
+            listener = stack.enter_context(closing(_listen(settings.agent_listen)))
+            await stack.enter_async_context(serving(create_agent_app(REGISTRY), listener))
+        shared = await stack.enter_async_context(_shared(settings, settings.redis.url))
+        await stack.enter_async_context(_agent(settings, shared))
         await stop.wait()
 
 
@@ -332,14 +338,18 @@ def _process_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-def _listen(settings: Settings) -> socket.socket:
+def _listener(settings: Settings) -> socket.socket:
     """Taken first, so that a second start on the same port disturbs nothing. One that was handed over is held by others
     as well: whoever connects while we are away waits in it, instead of being refused."""
     if (number := handed_over()) is not None:
         listener = socket.socket(fileno=number)
         listener.set_inheritable(False)
         return listener
-    host, port = settings.host_port
+    return _listen(settings.listen)
+
+
+def _listen(address: str) -> socket.socket:
+    host, port = host_port(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -347,8 +357,8 @@ def _listen(settings: Settings) -> socket.socket:
         reasons = {errno.EADDRINUSE: "another process listens there", errno.EADDRNOTAVAIL: "it is no address of ours"}
         raise InvalidRequest(
             "cannot_listen",
-            f"cannot listen on {settings.listen} ({reasons.get(error.errno or 0, error.strerror)}): "
-            "stop what is there, or choose another with --port or `listen:`",
+            f"cannot listen on {address} ({reasons.get(error.errno or 0, error.strerror)}): "
+            "stop what is there, or choose another (--port, `listen:`, `agent_listen:`)",
         ) from error
 
 

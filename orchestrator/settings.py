@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     )
 
     listen: str = "127.0.0.1:8200"
+    agent_listen: str | None = None
+    """HOST:PORT where `comfyfleet agent` answers /metrics and /healthz; omitted, it listens nowhere. (`up` has both on
+    `listen`.)"""
     data_dir: Path = Path("./data")
     secret: SecretStr | None = None
     """Encrypts the keys that jobs bring for partners' nodes. Controllers and agents on several machines need the same
@@ -185,10 +188,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings
 
-    @field_validator("listen")
+    @field_validator("listen", "agent_listen")
     @classmethod
-    def _host_and_port(cls, listen: str) -> str:
-        port = listen.rpartition(":")[2]
+    def _host_and_port(cls, listen: str | None) -> str | None:
+        port = listen.rpartition(":")[2] if listen is not None else "0"
         if not port.isdecimal() or int(port) > 65535:
             raise ValueError(f"say HOST:PORT, e.g. 127.0.0.1:8200, not {listen!r}")
         return listen
@@ -200,10 +203,11 @@ class Settings(BaseSettings):
             raise ValueError(f"two workers are called {double}; give each ComfyUI one entry, or an id of its own")
         return self
 
-    @property
-    def host_port(self) -> tuple[str, int]:
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]") or "127.0.0.1", int(port)
+
+def host_port(listen: str) -> tuple[str, int]:
+    """What a `listen` setting says."""
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]") or "127.0.0.1", int(port)
 
 
 def load(path: Path | None) -> Settings:

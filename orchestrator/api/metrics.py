@@ -5,6 +5,7 @@ Labels are bounded: pools come from callers, so all but the fullest are counted 
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from orchestrator import __version__
 from orchestrator.domain.worker import Worker, WorkerState
 from orchestrator.store.port import Counts
 
@@ -36,12 +38,12 @@ class _Fleet(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         yield self._jobs()
         yield self._queue()
-        oldest = self._counts.oldest_queued_at
-        yield GaugeMetricFamily(
-            "comfyfleet_oldest_queued_seconds", "Age of the run that has waited longest; 0 when none waits.",
-            0.0 if oldest is None else max(0.0, self._now - oldest),
-        )  # fmt: skip
+        yield self._ages()
         yield from self._fleet()
+        yield from self._memory()
+        build = GaugeMetricFamily("comfyfleet_build_info", "1: this version answers.", labels=("version", "python"))
+        build.add_metric((__version__, platform.python_version()), 1)
+        yield build
 
     def _jobs(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily("comfyfleet_jobs", "Jobs that the store keeps, by status.", labels=("status",))
@@ -62,6 +64,36 @@ class _Fleet(Collector):
             family.add_metric(labels, count)
         return family
 
+    def _ages(self) -> GaugeMetricFamily:
+        """An alert on an empty queue's age would have nothing to look at: every pool with a worker has one."""
+        family = GaugeMetricFamily(
+            "comfyfleet_oldest_queued_seconds", "Age of the run that has waited longest; 0 when none waits.",
+            labels=("pool",),
+        )  # fmt: skip
+        ages = dict.fromkeys((worker.info.pool for worker in self._workers), 0.0)
+        ages |= {pool: max(0.0, self._now - at) for pool, at in self._counts.oldest_queued_at.items()}
+        for pool in sorted(ages, key=lambda pool: -ages[pool])[:MAX_POOLS]:
+            family.add_metric((pool,), ages[pool])
+        return family
+
+    def _memory(self) -> Iterable[GaugeMetricFamily]:
+        of_worker = ("worker", "pool")
+        vram = GaugeMetricFamily("comfyfleet_worker_vram_bytes", "VRAM of its device.", labels=of_worker)
+        ram = GaugeMetricFamily("comfyfleet_worker_ram_bytes", "RAM of its machine.", labels=of_worker)
+        models = GaugeMetricFamily(
+            "comfyfleet_worker_models_bytes", "Model files that it holds, by where.", labels=(*of_worker, "tier")
+        )
+        for worker in self._workers:
+            labels = (worker.info.id, worker.info.pool)
+            if worker.info.vram_bytes is not None:
+                vram.add_metric(labels, worker.info.vram_bytes)
+            if worker.info.ram_bytes is not None:
+                ram.add_metric(labels, worker.info.ram_bytes)
+            held = worker.residency
+            for tier, files in (("vram", held.vram), ("ram", held.ram)):
+                models.add_metric((*labels, tier), sum(held.held.get(file, held.sizes.get(file, 0)) for file in files))
+        yield from (vram, ram, models)
+
     def _fleet(self) -> Iterable[GaugeMetricFamily]:
         workers = GaugeMetricFamily("comfyfleet_workers", "Workers, by state.", labels=("pool", "state"))
         states = Counter((worker.info.pool, worker.state.value) for worker in self._workers)
@@ -69,10 +101,15 @@ class _Fleet(Collector):
             workers.add_metric(labels, count)
         yield workers
         ready = GaugeMetricFamily("comfyfleet_worker_ready", "1: takes runs.", labels=("worker", "pool"))
+        state = GaugeMetricFamily(
+            "comfyfleet_worker_state", "1: the worker is in this state.", labels=("worker", "pool", "state")
+        )
         runs = GaugeMetricFamily("comfyfleet_worker_runs", "Runs assigned to a worker.", labels=("worker", "pool"))
         for worker in self._workers:
             labels = (worker.info.id, worker.info.pool)
             ready.add_metric(labels, float(worker.state is WorkerState.READY))
             runs.add_metric(labels, len(worker.runs))
+            state.add_metric((*labels, worker.state.value), 1)
         yield ready
+        yield state
         yield runs

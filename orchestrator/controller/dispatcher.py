@@ -19,6 +19,7 @@ from orchestrator.controller.warmer import Warmer
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import Busy, NotFound, Retryable
+from orchestrator.scheduling.demand import demands
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.policy import Plan, Rules, decide
@@ -27,6 +28,7 @@ from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKin
 log = logging.getLogger(__name__)
 
 SAVE_S = 10.0  # what was learned is saved this often: losing some of it costs a little precision
+DEMAND_S = 5.0  # how often autoscalers are told something new
 CHUNK = 1000  # entries of a snapshot between which others get their turn
 PAUSE_S = 0.5  # before a new snapshot after the feed broke off
 
@@ -101,6 +103,7 @@ class _Term:
             group.create_task(self._read_workers(), name="dispatcher-workers")
             group.create_task(self._decide(), name="dispatcher-decide")
             group.create_task(self._save(), name="dispatcher-save")
+            group.create_task(self._tell_demand(), name="dispatcher-demand")
             if self._warmer is not None:
                 group.create_task(self._warmer.keep(self._index, self._clock), name="dispatcher-warm")
 
@@ -162,7 +165,10 @@ class _Term:
         if began_at is None and end.execute_s is not None:
             began_at = now - end.execute_s  # a short run is over before its start is told
         if began_at is not None:
-            self._metrics.waited(entry.profile, time.time() - entry.arrived_at - (now - began_at))
+            total_s, gone_s = time.time() - entry.arrived_at, now - began_at
+            self._metrics.waited(entry.profile, total_s - gone_s)
+            if end.execute_s is not None:
+                self._metrics.delivered(entry.profile, gone_s - end.execute_s, total_s)
 
     # Workers
 
@@ -215,6 +221,14 @@ class _Term:
                 self._index.not_assigned(placement.run_id, self._clock())
         mails = (Mail(MailKind.PREFETCH, order.worker, files=order.files) for order in plan.prefetch)
         await asyncio.gather(*map(self._store.post, mails))
+
+    async def _tell_demand(self) -> None:
+        try:
+            while True:
+                self._metrics.demanded(demands(self._index))
+                await asyncio.sleep(DEMAND_S)
+        finally:
+            self._metrics.demanded({})
 
     async def _save(self) -> None:
         while True:

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 
 from orchestrator.controller.gating import more_candidates
 from orchestrator.controller.leadership import Leadership
+from orchestrator.controller.metrics import GATE_SCORES, GATE_VERDICTS, RAW_GRAPHS
 from orchestrator.domain.asset import Output
 from orchestrator.domain.job import Job, JobError
-from orchestrator.domain.quality import Gate, Judgement, JudgementState
+from orchestrator.domain.quality import Candidate, CandidateState, Gate, Judgement, JudgementState
 from orchestrator.errors import Busy, NotFound
 from orchestrator.quality.candidates import candidates, latest
-from orchestrator.quality.gate import Accept, Fail, Rerun, Review, Verdict, Wait, judge, rank, settle
+from orchestrator.quality.gate import Accept, Fail, Rerun, Review, Verdict, Wait, judge, mark, rank, settle
 from orchestrator.store.port import AskPerson, Conclusion, Deliver, FailJob, MoreCandidates, Store
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,10 @@ class Judge:
         job = await self._job(job_id)
         if job is None or job.terminal or job.spec.gate is None:
             return
-        verdict = judge(job.spec.gate.policy, candidates(job.runs))
-        await conclude(self._store, job, job.spec.gate, verdict)
+        known = candidates(job.runs)
+        verdict = judge(job.spec.gate.policy, known)
+        if await conclude(self._store, job, job.spec.gate, verdict):
+            count_verdict(job, known, verdict)
 
     async def _end_reviews(self) -> None:
         while True:
@@ -108,6 +111,20 @@ def _carried_out(job: Job, gate: Gate, verdict: Verdict) -> tuple[Judgement, Con
             return Judgement(JudgementState.REVIEW, why, slots), AskPerson(gate.policy.review_s)
         case Fail(why=why):
             return Judgement(JudgementState.FAILED, why), FailJob(_missed(job, why))
+
+
+def count_verdict(job: Job, known: Sequence[Candidate], verdict: Verdict) -> None:
+    """For Prometheus: each candidate's scores once, when no more candidates are to come."""
+    if isinstance(verdict, Wait):
+        return
+    workflow = job.spec.workflow or RAW_GRAPHS
+    GATE_VERDICTS.labels(workflow, type(verdict).__name__.lower()).inc()
+    if isinstance(verdict, Rerun) or job.spec.gate is None:
+        return
+    for candidate in known:
+        if candidate.state is CandidateState.SCORED:
+            for dimension, rule in job.spec.gate.policy.rules.items():
+                GATE_SCORES.labels(workflow, dimension, mark(rule, candidate.scores.get(dimension))).inc()
 
 
 def _outputs(job: Job, slots: Sequence[int]) -> tuple[Output, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from orchestrator.domain.quality import Candidate, CandidateState, Enough, Otherwise, Policy, Unscored
+from orchestrator.domain.quality import Candidate, CandidateState, Enough, Otherwise, Policy, Rule, Score, Unscored
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,13 @@ def rank(policy: Policy, candidates: Sequence[Candidate]) -> list[Standing]:
         (_standing(policy, candidate) for candidate in scored),
         key=lambda standing: (not standing.good, -standing.score, standing.slot),
     )
+
+
+def mark(rule: Rule, score: Score | None) -> str:
+    """How one dimension of a candidate went: pass, miss or unscored."""
+    if score is None or score.value is None:
+        return "unscored"
+    return "miss" if rule.minimum is not None and score.value < rule.minimum else "pass"
 
 
 def _standing(policy: Policy, candidate: Candidate) -> Standing:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.scheduling import ticket as tickets
@@ -86,6 +86,10 @@ class Group:
             del self._traits[trait.priority, trait.attempt, trait.profile]
         self.size -= 1
         self._tidy(valid)
+
+    def traits(self) -> Iterable[Trait]:
+        """What its runs are like; each tells how many there are."""
+        return self._traits.values()
 
     def surface(self, valid: Mapping[int, int]) -> int | None:
         """The ticket that is next now; what is stale above it goes."""

@@ -16,6 +16,7 @@ from hashlib import sha1
 from importlib import resources
 from typing import Any
 
+from prometheus_client import Histogram
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -35,6 +36,10 @@ BLOCK_MS = 2000  # of blocking reads; a closed store stops within this
 RECONNECT_S = 0.5
 STREAM_ENTRIES = 1000  # in one batch
 TIMEOUT_S = 10.0
+ROUND_TRIP = Histogram(
+    "comfyfleet_redis_seconds", "One round trip to Redis, with all that was sent together.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 10),
+)  # fmt: skip
 
 
 def unavailable(error: Exception) -> Busy:
@@ -148,6 +153,7 @@ class Database:
                 replies[i] = reply
         return replies
 
+    @ROUND_TRIP.time()
     async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for command in commands:

@@ -124,10 +124,10 @@ class RedisJobs:
             ("HGETALL", self._keys.single("queued")),
         )
         queued = {_depth_key(field): int(count) for field, count in codec.pairs(depth).items()}
-        pools = {pool for pool, _ in queued}
+        pools = sorted({pool for pool, _ in queued})
         heads = await self._db.fetch(*(("ZRANGE", self._keys.queue(pool), 0, 0, "WITHSCORES") for pool in pools))
-        oldest = [codec.scored(head)[0][1] for head in heads if head]
-        return Counts(dict(zip(statuses, by_status, strict=True)), queued, min(oldest) / 1000 if oldest else None)
+        oldest = {pool: codec.scored(head)[0][1] / 1000 for pool, head in zip(pools, heads, strict=True) if head}
+        return Counts(dict(zip(statuses, by_status, strict=True)), queued, oldest)
 
     async def _page(self, query: JobQuery, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         """Ids newest first. A cursor is "CREATED_MS:ID" of the last one seen."""

@@ -83,7 +83,7 @@ class JobPage:
 class Counts:
     jobs: Mapping[JobStatus, int]
     queued: Mapping[tuple[str, Priority], int]  # runs in the queue, by pool and priority
-    oldest_queued_at: float | None
+    oldest_queued_at: Mapping[str, float]  # by pool, of those where something waits
 
 
 class Watch(Protocol):

@@ -68,6 +68,7 @@ class WorkerContext:
     finished: list[str] = field(default_factory=list[str])
     out_of_memory: int = 0  # runs in a row
     told: Residency | None = None
+    executed_at: float | None = None  # when its ComfyUI last said that a run was over, by the monotonic clock
 
     def doubt(self) -> None:
         """ComfyUI did not do its part: look at it right away."""

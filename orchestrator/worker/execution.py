@@ -21,6 +21,7 @@ from orchestrator.graph.stage import break_cache
 from orchestrator.quality.report import read_scores, scoring_s
 from orchestrator.store.port import Graph, Order, Result, RunKey
 from orchestrator.telemetry.ids import about
+from orchestrator.worker import metrics
 from orchestrator.worker.backoff import insist
 from orchestrator.worker.cancellation import CancelScope, Stop, Stopped
 from orchestrator.worker.collector import Owner
@@ -78,7 +79,14 @@ class Execution:
     def note_load(self) -> None:
         """What it loads is what is not in memory now, if it has begun and that was not noted yet."""
         if self._load_s is None and self.scope.started_at is not None:
-            self._load_s = self._context.residency.load_s(self._models)
+            residency, worker = self._context.residency, self._context.info.id
+            self._load_s = residency.load_s(self._models)
+            loading = residency.loading(self._models)
+            metrics.MODEL_HITS.labels(worker).inc(loading.hits)
+            metrics.MODEL_SWAPS.labels(worker).inc(loading.swaps)
+            for tier, size in loading.loads:
+                metrics.MODEL_LOADS.labels(worker, tier).inc()
+                metrics.MODEL_BYTES.labels(worker, tier).inc(size)
 
     def hear(self, event: Event, frame: str | bytes) -> None:
         """What its ComfyUI says of it, or of whatever it executes; what names no run is no sign of progress."""
@@ -320,6 +328,8 @@ class Execution:
             case Failed(error=error):
                 await insist(lambda: store.fail(key, error))
             case Lost(error=error, free=free, vram_over=vram_over):
+                if not free:
+                    metrics.RETRIES.labels(key.worker, error.code).inc()
                 await insist(lambda: store.retry(key, error.message, error=error, free=free, vram_over=vram_over))
             case Canceled():
                 await insist(lambda: store.stopped(key))

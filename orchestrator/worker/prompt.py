@@ -18,6 +18,7 @@ from orchestrator.comfy.protocol import Event
 from orchestrator.comfy.session import Instruction, Session
 from orchestrator.errors import Retryable, WorkerFault
 from orchestrator.store.port import Graph
+from orchestrator.worker import metrics
 from orchestrator.worker.backoff import delays, insist, passed
 from orchestrator.worker.cancellation import CancelScope
 from orchestrator.worker.context import WorkerContext
@@ -148,12 +149,16 @@ class Prompt:
         self._watchdog = None
 
     def _begin(self) -> None:
+        before, gone_at = self._scope.started_at, self._context.executed_at
         self._scope.begin()
+        if before is None and gone_at is not None and self.there_since <= gone_at:
+            metrics.IDLE_GAP.labels(self._context.info.id).observe(monotonic() - gone_at)
         if self._watchdog is None:
             self._watchdog = Watchdog(self._context.budgets, monotonic())
         self._wake.set()
 
     def _end(self) -> None:
+        self._context.executed_at = monotonic()
         self._look = True
         self._wake.set()
 

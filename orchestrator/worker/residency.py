@@ -7,6 +7,7 @@ think alike. It goes on from what was measured last, and stands in for each part
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from orchestrator.comfy.memory import FILES, PARTS, MemoryReport
 from orchestrator.domain.needs import ModelRef
@@ -18,8 +19,20 @@ MEASURED, INFERRED = "measured", "inferred"
 NO_PACK = "its ComfyUI has not comfyfleet's node pack: link comfy_nodes into custom_nodes and restart it"
 MOVED = "a run loaded models since it was measured"
 
+RAM, DISK = "ram", "disk"
+
 _UNSEEN = frozenset({"embeddings"})  # they are read into prompts, and are no weights that the pack could see
 _MOST = 0.5  # of a file on the device, and it counts as there: ComfyUI streams the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What a run's models come to on a worker. `loads`: (tier, bytes) of each file that is not in VRAM; `hits`: files
+    that are; `swaps`: whether others have to go."""
+
+    loads: tuple[tuple[str, int], ...]
+    hits: int
+    swaps: bool
 
 
 class WorkerMemory:
@@ -38,6 +51,13 @@ class WorkerMemory:
     def load_s(self, models: Iterable[ModelRef]) -> float:
         """Seconds that loading these is thought to take."""
         return self._memory.load_s(map(self._files.file, models))
+
+    def loading(self, models: Iterable[ModelRef]) -> Loading:
+        """What a run with these would load, as it is thought."""
+        memory, files = self._memory, [self._files.file(model) for model in models]
+        missing = [file for file in files if file not in memory.vram]
+        loads = tuple((RAM if file in memory.ram else DISK, memory.contents.bytes(file)) for file in missing)
+        return Loading(loads, len(files) - len(missing), bool(memory.pushed_out_by(files)))
 
     def run(self, models: Iterable[ModelRef]) -> None:
         """Takes note that a run used these models."""

@@ -38,7 +38,7 @@ async def test_a_submission_is_read_back_whole(store: RedisStore) -> None:
     counts = await store.counts()
     assert counts.jobs[JobStatus.QUEUED] == 1
     assert counts.queued == {("default", Priority.NORMAL): 1}
-    assert counts.oldest_queued_at == pytest.approx(job.spec.created_at)
+    assert counts.oldest_queued_at == pytest.approx({"default": job.spec.created_at})
 
 
 async def test_many_at_once_share_round_trips_and_all_arrive(store: RedisStore) -> None:

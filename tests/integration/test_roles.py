@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from orchestrator.cli.client import FleetClient
 from tests.fixtures.up import check_committed_once, has, until
@@ -70,3 +73,25 @@ async def test_a_second_controller_takes_over_from_one_that_is_killed(role, sim_
         await until(lambda: has(second, "succeeded", 10), "the jobs to succeed under the second controller")
         for job_id in jobs:
             await check_committed_once(second, job_id, tmp_path)
+
+
+async def test_an_agent_alone_tells_how_its_workers_do(role, sim_process) -> None:
+    comfyui, port = await sim_process(), free_port()
+    async with FleetClient(await url_of(await role("controller", "--port", "0"))) as fleet:
+        await role("agent", workers=[{"url": comfyui.url, "id": "w"}], agent_listen=f"127.0.0.1:{port}")
+        for _ in range(3):
+            await fleet.post("/v1/jobs", {"workflow": GRAPH})
+        await until(lambda: has(fleet, "succeeded", 3), "the jobs to succeed")
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+        async with http.get("/healthz") as response:
+            assert (await response.json())["status"] == "ok"
+        async with http.get("/metrics") as response:
+            families = text_string_to_metric_families(await response.text())
+            told = {sample.name for family in families for sample in family.samples}
+    assert {"comfyfleet_redis_seconds_count", "comfyfleet_model_hits_total"} <= told
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

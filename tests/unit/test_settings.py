@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.settings import load
+from orchestrator.settings import host_port, load
 from orchestrator.worker_settings import AttachedWorker, RecycleSettings, SupervisedWorker
 
 
@@ -29,7 +29,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     settings = load(None)
-    assert settings.host_port == ("127.0.0.1", 8200)
+    assert host_port(settings.listen) == ("127.0.0.1", 8200)
     assert settings.redis.url == "embedded"
     assert settings.data_dir == tmp_path / "data"
     assert settings.workflows == tmp_path / "workflows"

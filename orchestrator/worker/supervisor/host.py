@@ -24,6 +24,7 @@ from orchestrator.graph.catalog import Catalog
 from orchestrator.pins.lock import Lock
 from orchestrator.pins.pinned import Pinned
 from orchestrator.store.port import Graph
+from orchestrator.worker import metrics
 from orchestrator.worker.context import End
 from orchestrator.worker.drift import KEPT_FROM_TELLING, conforming, lock_of_installed
 from orchestrator.worker.host import Tenant
@@ -363,6 +364,9 @@ class SupervisedHost:
     def _happen(self, happening: Happening, note: str) -> None:
         before = self._life.phase
         self._life = advance(self._life, happening, monotonic(), self._tolerance, note)
+        if happening is Happening.DIE:
+            cause = {Phase.RETIRED: "retired", Phase.CONDEMNED: "fault"}.get(before, "crash")
+            metrics.RESTARTS.labels(self.info.id, cause).inc()
         if self._life.phase is not before:
             log.info("%s: %s -> %s: %s", self.info.id, before, self._life.phase, self._life.note)
 

@@ -13,7 +13,7 @@ from orchestrator.comfy.memory import parse_memory
 from orchestrator.domain.needs import ModelRef
 from orchestrator.scheduling.memory import RAM_SHARE, VRAM_SHARE
 from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S
-from orchestrator.worker.residency import MOVED, NO_PACK, WorkerMemory
+from orchestrator.worker.residency import DISK, MOVED, NO_PACK, RAM, Loading, WorkerMemory
 
 GB = 1_000_000_000
 A, B, C = (ModelRef("checkpoints", f"{name}.safetensors") for name in "abc")
@@ -189,3 +189,12 @@ def test_what_is_in_vram_is_not_also_in_ram_because_it_was_read_ahead() -> None:
     worker.run([A])
     worker.staged(A)
     assert (worker.report().vram, worker.report().ram) == ((A,), ())
+
+
+def test_what_a_run_would_load_is_told_by_where_it_is_and_what_has_to_go() -> None:
+    worker = residency(vram=10)
+    assert worker.loading([A, B]) == Loading(((DISK, 4 * GB), (DISK, 4 * GB)), 0, swaps=False)
+    worker.run([A, B])
+    assert worker.loading([B, C]) == Loading(((DISK, 4 * GB),), 1, swaps=True)
+    worker.run([B, C])
+    assert worker.loading([A]) == Loading(((RAM, 4 * GB),), 0, swaps=True)
