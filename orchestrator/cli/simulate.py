@@ -17,7 +17,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.simulator.fleet import figures, generated, trace
 from orchestrator.simulator.fleet.figures import Result
 from orchestrator.simulator.fleet.hardware import PRESETS, UNKIND, machines
-from orchestrator.simulator.fleet.plot import draw
+from orchestrator.simulator.fleet.plot import check_drawable, draw
 from orchestrator.simulator.fleet.policies import POLICIES, REFERENCE, Scheduler, chosen
 from orchestrator.simulator.fleet.workload import overlay
 from orchestrator.simulator.fleet.world import World
@@ -56,6 +56,7 @@ def simulate(
     """Compare the scheduler with what others do, on a simulated fleet: latency, loading, fairness."""
     if preset not in PRESETS:
         raise InvalidRequest("unknown_preset", f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    _check_targets(json, plot)
     setting = {
         "trace": trace_file.name if trace_file else None,
         "workers": workers, "rho": rho, "hours": hours, "preset": preset,
@@ -78,6 +79,15 @@ def simulate(
     if plot is not None:
         draw(results, setting, plot)
     _show(results)
+
+
+def _check_targets(json: Path | None, plot: Path | None) -> None:
+    """Whoever waited for a simulation wants to have its result."""
+    for target in filter(None, (json, plot)):
+        if not target.parent.is_dir():
+            raise InvalidRequest("no_folder", f"{target} cannot be written: there is no folder {target.parent}")
+    if plot is not None:
+        check_drawable()
 
 
 def _seeds(given: str) -> list[int]:

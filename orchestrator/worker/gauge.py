@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency
 from orchestrator.errors import Superseded, WorkerFault
 from orchestrator.worker.backoff import insist
@@ -36,6 +37,11 @@ class Gauge:
     def stir(self) -> None:
         """Something may have come or gone."""
         self._stirred.set()
+
+    def staged(self, model: ModelRef) -> None:
+        """Its file was read into RAM ahead of the run that needs it."""
+        self._context.residency.staged(model)
+        self.stir()
 
     async def run(self) -> None:
         """For ever."""

@@ -20,7 +20,6 @@ from typing import Any
 from orchestrator.comfy.client import ComfyClient
 from orchestrator.delivery.storage import Storage
 from orchestrator.domain.job import JobError
-from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerEvent, WorkerState
 from orchestrator.errors import NotFound, Superseded, WorkerFault
 from orchestrator.settings import LeaseSettings, WatchdogSettings
@@ -172,7 +171,7 @@ class Tenure:
                 context.residency.resume(duties.residency)
             gauge = self._gauge = Gauge(context, self._executions, self._epoch)
             warmups = self._warmups = Warmups(context, gauge, self._epoch, self._is_wanted, partial(self.tell, None))
-            prefetcher = self._prefetcher = Prefetcher(self._host.model_file, partial(self._staged, context, gauge))
+            prefetcher = self._prefetcher = Prefetcher(self._host.model_file, gauge.staged)
             monitor = Monitor(context, ChainMap[str, Any](self._executions, warmups.prompts))
             async with asyncio.TaskGroup() as group:
                 group.create_task(monitor.look())
@@ -195,10 +194,6 @@ class Tenure:
             self.end(End.GONE, str(faults.exceptions[0]))
         except* Superseded as taken:
             self.end(End.SUPERSEDED, str(taken.exceptions[0]))
-
-    def _staged(self, context: WorkerContext, gauge: Gauge, model: ModelRef) -> None:
-        context.residency.staged(model)
-        gauge.stir()
 
     async def _tell_models(self, models: Contents) -> None:
         await insist(lambda: self._store.report_models(self._info.id, self._epoch, models))

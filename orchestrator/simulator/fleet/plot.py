@@ -27,15 +27,21 @@ TICKS_S = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 CROPPED = 2.2  # times the most jobs of our own policy: what is above is beyond comparing
 
 
-def draw(by_seed: Mapping[int, Sequence[Result]], setting: Mapping[str, Any], target: Path) -> None:
-    """Writes a PNG. Of several seeds it shows the means. Raises InvalidRequest where matplotlib is missing."""
+def check_drawable() -> None:
+    """Raises InvalidRequest where matplotlib is missing: better before a long simulation than after it."""
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise InvalidRequest(
             "no_matplotlib", "--plot needs matplotlib: pip install 'comfyfleet[plot]' and run it again"
         ) from None
+
+
+def draw(by_seed: Mapping[int, Sequence[Result]], setting: Mapping[str, Any], target: Path) -> None:
+    """Writes a PNG. Of several seeds it shows the means."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     results = by_policy(by_seed)
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from orchestrator.cli.simulate import simulate
 from orchestrator.domain.needs import Needs
 from orchestrator.errors import InvalidRequest
 from orchestrator.simulator.fleet.figures import Result, document, jain, quantile, summarise
@@ -76,7 +77,19 @@ def test_the_picture_is_a_png_of_some_size(tmp_path: Path) -> None:
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(InvalidRequest, match=r"pip install 'comfyfleet\[plot\]'"):
-        draw({1: [result("reference", 1.0)]}, SETTING, tmp_path / "plot.png")
+        simulate(plot=tmp_path / "plot.png")
+
+
+def test_a_result_that_could_not_be_kept_is_refused_before_the_simulation(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match=r"there is no folder .*/missing"):
+        simulate(json=tmp_path / "missing" / "out.json")
+
+
+def test_seeds_and_presets_that_are_none_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="--seed takes whole numbers, as 1 or 1,2,3, and not 'x'"):
+        simulate(seed="x")
+    with pytest.raises(InvalidRequest, match="no preset 'cruel'; there are unkind, kind"):
+        simulate(preset="cruel")
 
 
 def test_policies_are_chosen_by_name_and_the_reference_is_always_there() -> None:
