@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from orchestrator.scheduling import ticket as tickets
 
-ALLOWED_S = 60.0  # a tenant may be ahead by as much as the whole pool does in so many seconds
+ALLOWED_S = 30.0  # what the whole pool does in so many seconds is the allowance
 KEPT = 1000  # tenants, before those that have nothing to do with the pool any more are forgotten
 USUAL_WEIGHT = 0.1  # of the newest run in what a tenant's runs usually take
 VOID_SLACK = 64  # void entries that a heap may hold beyond its live ones before it is rebuilt
@@ -40,6 +40,10 @@ class Tenant:
         """What it will have had when its runs within the share are done."""
         return self.had + self.within * self.usual_s / self.weight
 
+    def expect(self, seconds: float) -> None:
+        """One of its runs takes so long."""
+        self.usual_s += (seconds - self.usual_s) * (USUAL_WEIGHT if self.usual_s else 1.0)
+
     def excess_next(self, valid: Mapping[int, int]) -> int:
         """Takes the first of the tickets beyond the share; there is one."""
         while True:
@@ -53,10 +57,11 @@ class Fairness:
 
     def __init__(self, weights: Mapping[str, float]) -> None:
         self.allowance_s = ALLOWED_S  # GPU-seconds that a tenant may be ahead of the one that has had least
-        self.level = 0.0  # what the one that has had least of those with queued runs has had
+        self.level = 0.0  # what tenants start with, and are measured by: see _settle
         self.backlogged = 0  # tenants with queued runs
         self._weights = weights
-        self._most = 0.0
+        self._clock = 0.0  # what a tenant would have had that had its share of all since the beginning
+        self._weight = 0.0  # of the tenants with queued runs
         self._kept = KEPT
         self._by_name: dict[str, Tenant] = {}
         self._by_number: list[Tenant | None] = []
@@ -93,9 +98,10 @@ class Fairness:
         tenant.queued += 1
         if tenant.queued == 1:
             self.backlogged += 1
+            self._weight += tenant.weight
             tenant.had = max(tenant.had, self.level)  # of what it did not want there is no credit
             self._least_push(tenant)
-        tenant.usual_s += (expected_s - tenant.usual_s) * (USUAL_WEIGHT if tenant.usual_s else 1.0)
+        tenant.expect(expected_s)
         if tenant.within < tenant.queued - 1:
             urgent = ticket + tickets.EXCESS < tenant.excess[0]
             within = urgent and tenant.claim <= self.level + 2 * self.allowance_s
@@ -115,15 +121,23 @@ class Fairness:
         tenant.within -= within
         if tenant.queued == 0:
             self.backlogged -= 1
+            self._weight = self._weight - tenant.weight if self.backlogged else 0.0
             tenant.excess.clear()
         elif tenant.within < tenant.queued:
             self._stand_in_line(tenant)
         self._settle()
 
-    def charge(self, tenant: Tenant, seconds: float) -> None:
-        """It has had so many GPU-seconds more; less than none puts an expectation right."""
+    def serve(self, tenant: Tenant, expected_s: float, *, spare: bool) -> None:
+        """A worker has one of its runs. `spare`: nobody could use the worker who was within the share."""
+        tenant.expect(expected_s)
+        self.correct(tenant, expected_s)
+        if spare:
+            self.level = max(self.level, tenant.had - self.allowance_s)
+
+    def correct(self, tenant: Tenant, seconds: float) -> None:
+        """It has had so many GPU-seconds more than was thought, or less."""
         tenant.had = max(0.0, tenant.had + seconds / tenant.weight)
-        self._most = max(self._most, tenant.had)
+        self._clock += seconds / (self._weight or tenant.weight)
         if tenant.queued:
             self._least_push(tenant)
             if tenant.within < tenant.queued:
@@ -170,12 +184,17 @@ class Fairness:
             heapq.heapify(self._least)
 
     def _settle(self) -> None:
-        """The level rises with whoever has had least. A tenant that nobody can serve holds it back only so far."""
+        """The level rises with the clock, and is ahead of whoever has had least by no more than the allowance. A
+        tenant that nobody can serve does not hold it back for long: what others then get is spare."""
+        if not self.backlogged:
+            self.level = max(self.level, self._clock)
+            return
         least = self._least
         while least:
             had, number = least[0]
             tenant = self._by_number[number]
             if tenant is not None and tenant.queued and tenant.had == had:
-                self.level = max(self.level, had, self._most - 2 * self.allowance_s)
+                self._clock = max(self._clock, self.level)
+                self.level = max(self.level, min(self._clock, had + self.allowance_s))
                 break
             heapq.heappop(least)

@@ -24,13 +24,14 @@ OVERRUN = 0.2  # a run that takes longer than expected is guessed to need this s
 class Held:
     """A run that left the queue for a worker, with the seconds that are expected of it there."""
 
-    __slots__ = ("began_at", "execute_s", "executed_at", "load_s", "number", "standing_s", "tenant", "trait")
+    __slots__ = ("began_at", "excess", "execute_s", "executed_at", "load_s", "number", "standing_s", "tenant", "trait")
 
     def __init__(self, number: int, standing_s: float, trait: Trait, tenant: str) -> None:
         self.number = number
         self.standing_s = standing_s
         self.trait = trait
         self.tenant = tenant
+        self.excess = False  # whether it was beyond its tenant's share
         self.load_s = 0.0
         self.execute_s = 0.0
         self.began_at: float | None = None

@@ -187,9 +187,10 @@ class Index:
         """A worker gets a run that was taken, with the seconds expected of it filled in."""
         view.give(held.number, held, now)
         self._placed[held.number] = view
-        pool = self._pool(view.info.pool)
-        self._charge(held, held.work_s)
-        pool.recall(view)
+        its = self._pool(held.trait.group.pool)  # in which it was queued: there its seconds are counted
+        its.fairness.serve(its.fairness.tenant(held.tenant), held.work_s, spare=held.excess)
+        self.waiting.promote(its)
+        self._pool(view.info.pool).recall(view)
         self._changed(view, now)
 
     def wait_for(self, view: WorkerView, group: Group, until: float) -> None:
@@ -256,7 +257,9 @@ class Index:
         pool = self._pool(place.trait.group.pool)
         self.waiting.promote(pool)
         self._retire(pool)
-        return Held(number, tickets.standing_s(place.ticket), place.trait, place.tenant.name)
+        held = Held(number, tickets.standing_s(place.ticket), place.trait, place.tenant.name)
+        held.excess = place.ticket >= tickets.EXCESS
+        return held
 
     def _drop(self, number: int, now: float) -> Held | None:
         """A run is no more where it was."""
@@ -270,15 +273,12 @@ class Index:
             return None
         held = view.release(number, now)
         if held is not None:
-            self._charge(held, held.took_s(now) - held.work_s)  # what was expected is put right
+            its = self._pool(held.trait.group.pool)
+            its.fairness.correct(its.fairness.tenant(held.tenant), held.took_s(now) - held.work_s)
+            self.waiting.promote(its)
+            self._retire(its)
         self._changed(view, now)
         return held
-
-    def _charge(self, held: Held, seconds: float) -> None:
-        pool = self._pool(held.trait.group.pool)
-        pool.fairness.charge(pool.fairness.tenant(held.tenant), seconds)
-        self.waiting.promote(pool)
-        self._retire(pool)
 
     def _place(self, view: WorkerView, held: Held, now: float) -> None:
         held.load_s = view.memory.load_s(held.trait.group.files) * self.learned.load_pace(view.id)

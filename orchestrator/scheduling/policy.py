@@ -34,7 +34,7 @@ AT_ONCE = 256  # assignments in one plan: the loop that carries it out has other
 class Rules:
     """What an operator may tune; see SchedulingSettings and TenantSettings."""
 
-    overtake_s: float = 30.0
+    overtake_s: float = 120.0
     heads: int = 16
     weights: Mapping[str, float] = field(default_factory=dict[str, float])  # of tenants, where they are not 1
 

@@ -2,7 +2,7 @@
 
 Seconds are CPU seconds, so that a busy machine does not show in them:
 
-python tests/bench/decision.py [--workers 1000] [--queued 100000] [--sets 1000] [--decisions 20000] [--json]
+python tests/bench/decision.py [--workers 1000] [--queued 10000 100000 1000000] [--sets 1000] [--tenants 1000] [--json]
 
 `comfyfleet bench` runs it with --json, where the repository is at hand.
 """
@@ -17,7 +17,9 @@ import random
 import time
 import tracemalloc
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from orchestrator.domain.ids import uuid7
 from orchestrator.domain.needs import ModelRef, Needs
@@ -27,8 +29,11 @@ from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import Offer
 from orchestrator.scheduling.policy import Plan, decide
 
+T = TypeVar("T")
+
 TARGET_P99_US = 50
 TARGET_BYTES = 200
+SHARES = {"p50": 0.5, "p99": 0.99, "p999": 0.999}
 CLASSES = tuple(f"Node{n}" for n in range(12))
 
 
@@ -51,8 +56,8 @@ def needs_of(sets: int) -> list[Needs]:
     ]
 
 
-def entries(sets: int, seed: int) -> Iterator[QueueEntry]:
-    """Runs without end, one a millisecond, the popular sets more often."""
+def entries(sets: int, tenants: int, seed: int) -> Iterator[QueueEntry]:
+    """Runs without end, one a millisecond, the popular sets more often, each on any tenant's account."""
     rng = random.Random(seed)
     needs = needs_of(sets)
     weights = [1 / (n + 1) for n in range(sets)]
@@ -62,7 +67,10 @@ def entries(sets: int, seed: int) -> Iterator[QueueEntry]:
             at += 0.001
             priority = rng.choices(("normal", "high", "low"), (8, 1, 1))[0]
             run_id = uuid7(int(at * 1000), rng.getrandbits(74))
-            yield QueueEntry(run_id, run_id, 1, "default", priority, at, f"w{choice}@1", needs[choice])
+            yield QueueEntry(
+                run_id, run_id, 1, "default", priority, at, f"w{choice}@1", needs[choice],
+                tenant=f"tenant-{rng.randrange(tenants)}",
+            )  # fmt: skip
 
 
 def fleet(index: Index, workers: int, sets: int) -> None:
@@ -86,15 +94,36 @@ def fill(index: Index, source: Iterator[QueueEntry], queued: int) -> float:
     return (after - before) / queued
 
 
-def work(index: Index, source: Iterator[QueueEntry], decisions: int) -> list[float]:
-    """Workers end their runs one after the other, a run arrives for each, and what to do is decided every time.
+@dataclass
+class Took:
+    """CPU seconds of each decision that assigned something, arrival and completion."""
 
-    Answers the seconds that each decision took, sorted. Only those that assigned something count.
-    """
+    decisions: list[float] = field(default_factory=list[float])
+    arrivals: list[float] = field(default_factory=list[float])
+    completions: list[float] = field(default_factory=list[float])
+
+    def figures(self) -> dict[str, float]:
+        told: dict[str, float] = {}
+        for name, seconds in (("", self.decisions), ("arrival_", self.arrivals), ("completion_", self.completions)):
+            seconds.sort()
+            told |= {f"{name}{at}_us": seconds[int(share * len(seconds))] * 1e6 for at, share in SHARES.items()}
+        return told
+
+
+def timed(into: list[float], call: Callable[..., T], *args: Any) -> T:
+    start = time.thread_time()
+    answer = call(*args)
+    into.append(time.thread_time() - start)
+    return answer
+
+
+def work(index: Index, source: Iterator[QueueEntry], decisions: int) -> Took:
+    """Workers end their runs one after the other, a run arrives for each, and what to do is decided every time."""
     rng = random.Random(7)
     now = 0.0
     ends: list[tuple[float, str]] = []  # (when, worker) of what executes
     has: dict[str, deque[str]] = defaultdict(deque)  # worker -> runs, the first one executes
+    took = Took()
 
     def begin(worker: str) -> None:
         index.started(has[worker][0], worker, now)
@@ -110,52 +139,60 @@ def work(index: Index, source: Iterator[QueueEntry], decisions: int) -> list[flo
     while plan.placements:  # until nobody is free
         carry_out(plan)
         plan = decide(index, now)
-    took: list[float] = []
     wake_at = plan.wake_at
-    while len(took) < decisions:
+    while len(took.decisions) < decisions:
         if wake_at is not None and wake_at < ends[0][0]:
             now = wake_at
         else:
             now, worker = heapq.heappop(ends)
-            held = index.ended(has[worker].popleft(), None, now)
+            held = timed(took.completions, index.ended, has[worker].popleft(), None, now)
             assert held is not None
             index.learned.ran(held.trait.profile, "a100", worker, 0.0, 0.0, 10.0)
-            index.queued(next(source), now)
+            timed(took.arrivals, index.queued, next(source), now)
             if has[worker]:
                 begin(worker)
-        start = time.thread_time()
-        plan = decide(index, now)
+        seconds: list[float] = []
+        plan = timed(seconds, decide, index, now)
         if plan.placements:
-            took.append((time.thread_time() - start) / len(plan.placements))
+            took.decisions.append(seconds[0] / len(plan.placements))
         carry_out(plan)
         wake_at = plan.wake_at
-    return sorted(took)
+    return took
+
+
+def measure(workers: int, queued: int, sets: int, tenants: int, decisions: int) -> dict[str, float]:
+    source = entries(sets, tenants, seed=1)
+    index = Index()
+    for n in range(sets):
+        index.learned.ran(f"w{n}@1", "a100", "worker-0000", 0.0, 0.0, 10.0)
+    size = fill(index, source, queued)
+    fleet(index, workers, sets)
+    gc.collect()
+    gc.freeze()  # a million tickets are no garbage
+    figures = work(index, source, decisions).figures()
+    gc.unfreeze()
+    return {**figures, "bytes_per_run": size}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("workers", 1000), ("queued", 100_000), ("sets", 1000), ("decisions", 20_000)):
+    for name, default in (("workers", 1000), ("sets", 1000), ("tenants", 1000), ("decisions", 20_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--queued", type=int, nargs="+", default=[100_000])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    source = entries(options.sets, seed=1)
-    index = Index()
-    for n in range(options.sets):
-        index.learned.ran(f"w{n}@1", "a100", "worker-0000", 0.0, 0.0, 10.0)
-    size = fill(index, source, options.queued)
-    fleet(index, options.workers, options.sets)
-    took = work(index, source, options.decisions)
-    if options.json:
-        shares = {"p50_us": 0.5, "p99_us": 0.99}
-        figures = {name: took[int(share * len(took))] * 1e6 for name, share in shares.items()}
-        print(json.dumps({**figures, "bytes_per_run": size}))
-        return
-    print(f"{options.workers} workers, {options.queued} queued runs, {options.sets} sets of models")
-    for name, share in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)):
-        target = f"   target {TARGET_P99_US}" if name == "p99" else ""
-        print(f"decision {name:>6}: {took[int(share * len(took))] * 1e6:8.1f} us{target}")
-    print(f"decision    max: {took[-1] * 1e6:8.1f} us")
-    print(f"memory         : {size:8.1f} bytes a queued run   target {TARGET_BYTES}")
+    for queued in options.queued:
+        found = measure(options.workers, queued, options.sets, options.tenants, options.decisions)
+        if options.json:
+            print(json.dumps(found))
+            continue
+        print(
+            f"{options.workers} workers, {queued} queued runs, {options.sets} sets of models, {options.tenants} tenants"
+        )
+        for name, kind in (("decision", ""), ("arrival", "arrival_"), ("completion", "completion_")):
+            line = "".join(f"   {at} {found[f'{kind}{at}_us']:7.1f}" for at in SHARES)
+            print(f"{name:>12}, us:{line}" + (f"   target p99 {TARGET_P99_US}" if not kind else ""))
+        print(f"{'memory':>12}: {found['bytes_per_run']:.0f} bytes a queued run   target {TARGET_BYTES}")
 
 
 if __name__ == "__main__":

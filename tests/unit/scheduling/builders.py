@@ -10,7 +10,7 @@ from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerState
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import Contents, Offer
-from orchestrator.scheduling.policy import Placement, Plan, decide
+from orchestrator.scheduling.policy import Placement, Plan, Rules, decide
 
 GB = 1_000_000_000
 
@@ -35,9 +35,10 @@ def contents(size: int, *models: str, sha256: str | None = None) -> Contents:
 def entry(
     number: int, *models: str, at: float = 0.0, pool: str = "default", priority: str = "normal", attempt: int = 1,
     profile: str = "flow@1", avoid: tuple[str, ...] = (), classes: tuple[str, ...] = ("Sampler",), vram_over: int = 0,
+    tenant: str = "default",
 ) -> QueueEntry:  # fmt: skip
     needs = Needs(classes, tuple(map(checkpoint, models)), vram_over)
-    return QueueEntry(run_id(number), f"job-{number}", attempt, pool, priority, at, profile, needs, avoid)
+    return QueueEntry(run_id(number), f"job-{number}", attempt, pool, priority, at, profile, needs, avoid, tenant)
 
 
 def worker(
@@ -61,7 +62,7 @@ def placed(plan: Plan) -> dict[str, str]:
     return {placement.run_id: placement.worker for placement in plan.placements}
 
 
-def one(index: Index, now: float = 0.0) -> Placement:
+def one(index: Index, now: float = 0.0, rules: Rules | None = None) -> Placement:
     """The only placement of the next plan."""
-    (placement,) = decide(index, now).placements
+    (placement,) = decide(index, now, rules).placements
     return placement

@@ -50,6 +50,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.arrivals = 0
         self.queued: dict[str, QueueEntry] = {}
         self.on: dict[str, str] = {}  # run -> worker
+        self.beyond: set[tuple[Needs, tuple[str, ...]]] = set()  # groups whose heads were beyond their tenants' shares
         self.planned: set[str] = set()  # those there by our own plans
         self.workers: dict[str, tuple[Worker, Offer | None]] = {}
 
@@ -72,6 +73,7 @@ class FleetMachine(RuleBasedStateMachine):
                 st.sampled_from((((), 0), ((), 0), ((), 0), (("w0",), 0), (("w0", "w1", "w2", "w3"), 0), HUNGRY)),
                 st.sampled_from((("Sampler",), ("Sampler",), ("Sampler",), ("Extra",))),
                 st.sampled_from(("quick@1", "slow@1")),
+                st.sampled_from(("default", "default", "acme", "zoo")),
             ),
             min_size=1,
             max_size=6,
@@ -79,14 +81,14 @@ class FleetMachine(RuleBasedStateMachine):
         twice=st.booleans(),
     )
     def arrive(
-        self, burst: list[tuple[list[str], str, tuple[tuple[str, ...], int], tuple[str, ...], str]], twice: bool
+        self, burst: list[tuple[list[str], str, tuple[tuple[str, ...], int], tuple[str, ...], str, str]], twice: bool
     ) -> MultipleResults[QueueEntry]:
         new: list[QueueEntry] = []
-        for models, priority, (avoid, vram_over), classes, profile in burst:
+        for models, priority, (avoid, vram_over), classes, profile, tenant in burst:
             self.arrivals += 1
             run = entry(
                 self.arrivals, *models, at=1000.0 + self.now, priority=priority, profile=profile, avoid=avoid,
-                classes=classes, vram_over=vram_over,
+                classes=classes, vram_over=vram_over, tenant=tenant,
             )  # fmt: skip
             new.append(run)
             self.queued[run.run_id] = run
@@ -168,6 +170,8 @@ class FleetMachine(RuleBasedStateMachine):
 
     def decide(self) -> None:
         before = dict(self.queued)
+        pools = self.index.pools
+        self.beyond = {(it.needs, it.avoid) for pool in pools.values() for it in pool.queue.line if it.excess}
         plan = decide(self.index, self.now, RULES)
         assert plan == decide(self.twin, self.now, RULES)
         self.check(plan, before)
@@ -209,14 +213,15 @@ class FleetMachine(RuleBasedStateMachine):
     def _check_overtaking(self, taken: QueueEntry, worker_id: str, served: set[tuple[Needs, tuple[str, ...]]]) -> None:
         """What waits, could have gone to this worker and stood more than overtake_s before, waits for a warm one.
 
-        Or it is beyond its tenant's share. Or it stood behind such a one of its group, which has just got it."""
+        Or it was beyond its tenant's share. Or it stood behind such a one of its group, which has just got it."""
         pool = self.index.pools["default"]
         view = pool.fleet.workers[worker_id]
         standing = tickets.standing(taken, 0.0)
         for group in pool.queue.line:
             if group.standing_s < standing - RULES.overtake_s and refusal(view, group, pool.fleet) is None:
                 waits = group.patience is not None and group.patience[0] == group.head
-                assert waits or group.excess or (group.needs, group.avoid) in served
+                key = group.needs, group.avoid
+                assert waits or group.excess or key in self.beyond or key in served
 
     def _check_nobody_idles(self) -> None:
         """No worker idles beside a run that it could take, nothing to load."""

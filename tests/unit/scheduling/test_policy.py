@@ -11,6 +11,7 @@ from orchestrator.scheduling.policy import AT_ONCE, Rules, decide
 from tests.unit.scheduling.builders import GB, contents, entry, learn, offer, one, placed, run_id, worker
 
 ALL = offer("a", "b", "c")
+SHORT = Rules(overtake_s=30.0)
 
 
 def fleet(*workers: str, **residents: str) -> Index:
@@ -64,7 +65,7 @@ def test_a_run_is_overtaken_only_by_runs_that_came_within_the_horizon() -> None:
         index = fleet(w1="a")
         index.queued(entry(1, "b", at=100.0), 0.0)
         index.queued(entry(2, "a", at=100.0 + later_s), 0.0)
-        assert one(index).run_id == run_id(first)
+        assert one(index, rules=SHORT).run_id == run_id(first)
 
 
 def test_the_horizon_and_the_width_of_the_look_are_the_operators() -> None:
@@ -182,7 +183,7 @@ def test_a_worker_that_opens_looks_at_all_that_waits_before_a_newcomer_may_have_
     assert not decide(index, 0.0).placements
     index.ended(run_id(1), None, 40.0)
     index.queued(entry(3, "a", at=40.0), 40.0)
-    assert placed(decide(index, 40.0))[run_id(2)] == "only"
+    assert placed(decide(index, 40.0, SHORT))[run_id(2)] == "only"
 
 
 def test_it_stops_waiting_when_the_warm_worker_goes_away() -> None:
