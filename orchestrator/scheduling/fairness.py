@@ -16,13 +16,14 @@ from orchestrator.scheduling import ticket as tickets
 ALLOWED_S = 30.0  # what the whole pool does in so many seconds is the allowance
 KEPT = 1000  # tenants, before those that have nothing to do with the pool any more are forgotten
 USUAL_WEIGHT = 0.1  # of the newest run in what a tenant's runs usually take
+LOWER = {"high": ("low", "normal"), "normal": ("low",), "low": ()}  # the lowest first
 VOID_SLACK = 64  # void entries that a heap may hold beyond its live ones before it is rebuilt
 
 
 class Tenant:
     """One tenant in one pool."""
 
-    __slots__ = ("claimed", "excess", "had", "name", "number", "queued", "usual_s", "weight", "within")
+    __slots__ = ("claimed", "excess", "had", "inside", "name", "number", "queued", "usual_s", "weight", "within")
 
     def __init__(self, name: str, number: int, weight: float) -> None:
         self.name = name
@@ -33,6 +34,7 @@ class Tenant:
         self.queued = 0
         self.within = 0  # of the queued ones, those within its share
         self.excess: list[int] = []  # heap of the tickets beyond it, and of some that are gone
+        self.inside: dict[str, list[int]] = {}  # the tickets within it by priority, and some that are gone
         self.claimed = -1.0  # the claim with which it stands in line for a promotion
 
     @property
@@ -43,6 +45,23 @@ class Tenant:
     def expect(self, seconds: float) -> None:
         """One of its runs takes so long."""
         self.usual_s += (seconds - self.usual_s) * (USUAL_WEIGHT if self.usual_s else 1.0)
+
+    def enter(self, ticket: int, priority: str, valid: Mapping[int, int]) -> None:
+        """The ticket is within the share."""
+        inside = self.inside.setdefault(priority, [])
+        inside.append(ticket)
+        if len(inside) > 2 * self.within + VOID_SLACK:
+            inside[:] = [it for it in inside if valid.get(tickets.number(it)) == it]
+
+    def make_room(self, priority: str, valid: Mapping[int, int]) -> int | None:
+        """Takes out the newest ticket within the share of the lowest priority under this one, if there is one."""
+        for lower in LOWER[priority]:
+            inside = self.inside.get(lower, [])
+            while inside:
+                ticket = inside.pop()
+                if valid.get(tickets.number(ticket)) == ticket:
+                    return ticket
+        return None
 
     def excess_next(self, valid: Mapping[int, int]) -> int:
         """Takes the first of the tickets beyond the share; there is one."""
@@ -92,9 +111,8 @@ class Fairness:
         assert found is not None
         return found
 
-    def arrive(self, tenant: Tenant, ticket: int, expected_s: float) -> bool:
-        """A run of this tenant is queued; answers whether it is within the share. One that goes before all that the
-        tenant has beyond it, being more urgent, may use the allowance once more."""
+    def arrive(self, tenant: Tenant, expected_s: float) -> bool:
+        """A run of this tenant is queued; answers whether it is within the share."""
         tenant.queued += 1
         if tenant.queued == 1:
             self.backlogged += 1
@@ -102,11 +120,8 @@ class Fairness:
             tenant.had = max(tenant.had, self.level)  # of what it did not want there is no credit
             self._least_push(tenant)
         tenant.expect(expected_s)
-        if tenant.within < tenant.queued - 1:
-            urgent = ticket + tickets.EXCESS < tenant.excess[0]
-            within = urgent and tenant.claim <= self.level + 2 * self.allowance_s
-        else:
-            within = tenant.claim <= self.level + self.allowance_s
+        # What stands beyond the share already goes first.
+        within = tenant.within == tenant.queued - 1 and tenant.claim <= self.level + self.allowance_s
         tenant.within += within
         return within
 
@@ -123,6 +138,7 @@ class Fairness:
             self.backlogged -= 1
             self._weight = self._weight - tenant.weight if self.backlogged else 0.0
             tenant.excess.clear()
+            tenant.inside.clear()
         elif tenant.within < tenant.queued:
             self._stand_in_line(tenant)
         self._settle()

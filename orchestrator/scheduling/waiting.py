@@ -54,8 +54,14 @@ class Waiting:
             self._enlist(trait)
         pool = self._pools[trait.group.pool]
         ticket = tickets.issue(standing_s, trait.number, tenant.number, number)
-        if not pool.fairness.arrive(tenant, ticket, expected_s):
-            ticket |= tickets.EXCESS
+        within = pool.fairness.arrive(tenant, expected_s)
+        if not within and (lesser := tenant.make_room(trait.priority, self._tickets)) is not None:
+            pool.fairness.postpone(tenant, self._reissue(pool, lesser, lesser + tickets.EXCESS))
+            within = True
+        if within:
+            tenant.enter(ticket, trait.priority, self._tickets)
+        else:
+            ticket += tickets.EXCESS
             pool.fairness.postpone(tenant, ticket)
         self._tickets[number] = ticket
         trait.group.add(ticket, trait)
@@ -81,13 +87,17 @@ class Waiting:
         """Has the runs that are within their tenants' shares by now stand there."""
         while (tenant := pool.fairness.promotable()) is not None:
             ticket = tenant.excess_next(self._tickets)
-            number = tickets.number(ticket)
-            promoted = self._tickets[number] = ticket - tickets.EXCESS
-            group = self.trait(ticket).group
-            group.replace(promoted, self._tickets)
-            pool.queue.settle(group, self._tickets)
-            pool.refresh(group)
+            promoted = self._reissue(pool, ticket, ticket - tickets.EXCESS)
+            tenant.enter(promoted, self.trait(promoted).priority, self._tickets)
             pool.fairness.promoted(tenant)
+
+    def _reissue(self, pool: Pool, was: int, ticket: int) -> int:
+        self._tickets[tickets.number(ticket)] = ticket
+        group = self.trait(was).group
+        group.replace(ticket, self._tickets)
+        pool.queue.settle(group, self._tickets)
+        pool.refresh(group)
+        return ticket
 
     def _enlist(self, trait: Trait) -> None:
         if self._free:

@@ -156,7 +156,7 @@ def test_a_tenant_alone_is_served_as_if_there_were_no_shares() -> None:
     assert sum(one != other for one, other in pairwise(models)) == 1  # all of one, then the other
 
 
-def test_an_urgent_run_goes_before_what_its_tenant_has_beyond_the_share() -> None:
+def test_an_urgent_run_takes_the_place_of_a_lesser_one_of_its_tenant() -> None:
     floor = Floor(1)
     for _ in range(100):
         floor.submit("one", 30.0)
@@ -168,7 +168,7 @@ def test_tenants_without_work_are_forgotten() -> None:
     fairness = Fairness({})
     for n in range(3 * KEPT):
         tenant = fairness.tenant(f"tenant-{n}")
-        assert fairness.arrive(tenant, 1, 10.0)
+        assert fairness.arrive(tenant, 10.0)
         fairness.leave(tenant, within=True)
     assert fairness.tenant("one-more").number <= KEPT + 1
 
