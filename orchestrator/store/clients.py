@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.job import Origin
 from orchestrator.store import codec
-from orchestrator.store.clients_port import Posted, owners
+from orchestrator.store.clients_port import Posted, comfy_topic, owners
 from orchestrator.store.database import Database
 
 
@@ -45,7 +45,10 @@ class RedisClients:
 
     async def delivered(self, client_id: str, job_id: str, event_id: str | None) -> None:
         key = self._keys.client(client_id)
-        await self._db.fetch(("HDEL", key, job_id) if event_id is None else ("HSET", key, job_id, event_id))
+        if event_id is None:
+            await self._db.fetch(("HDEL", key, job_id), ("DEL", self._keys.events(comfy_topic(job_id))))
+        else:
+            await self._db.fetch(("HSET", key, job_id, event_id))
 
     async def name_input(self, path: str, asset_id: str, *, replace: bool) -> str:
         key = self._keys.single("inputs")

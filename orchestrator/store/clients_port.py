@@ -71,7 +71,7 @@ class ClientStore(Protocol):
         ...
 
     async def delivered(self, client_id: str, job_id: str, event_id: str | None) -> None:
-        """It was sent that event; None: the last one."""
+        """It was sent that event; None: the last one, so that nobody needs what the job's ComfyUI said any more."""
         ...
 
     async def name_input(self, path: str, asset_id: str, *, replace: bool) -> str:

@@ -28,7 +28,7 @@ from orchestrator.errors import Busy
 from orchestrator.store.clients_port import Frame
 from orchestrator.store.port import RunKey, RunStore
 
-KEPT_BYTES = 64 << 10  # of a run, whatever they say
+KEPT_BYTES = 256 << 10  # of a run, whatever they say; until its client has heard it to its end
 WAITING_MAX = 1000  # messages for a store that is away; beyond them only what cannot be missed
 
 
@@ -54,19 +54,20 @@ class Relay:
 
     async def pass_on(self) -> None:
         """What was heard since. Raises Superseded; a store that is away gets it the next time."""
-        if not self._waiting:
-            return
-        batch, self._waiting = self._waiting, []
-        try:
-            await self._store.relay(self._key, batch)
-        except Busy:
-            self._waiting = batch + self._waiting
-            raise
+        if self._waiting:
+            await self._send(None)
 
     async def finish(self, history: Mapping[str, Any] | None) -> None:
         """The rest, and how it ended. Raises Superseded and Busy."""
-        await self._store.relay(self._key, self._waiting, history)
-        self._waiting = []
+        await self._send(history)
+
+    async def _send(self, history: Mapping[str, Any] | None) -> None:
+        batch, self._waiting = self._waiting, []  # at once, so that nobody else sends it too
+        try:
+            await self._store.relay(self._key, batch, history)
+        except Busy:
+            self._waiting = batch + self._waiting
+            raise
 
 
 def _is_ending(event: Event) -> bool:

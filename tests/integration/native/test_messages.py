@@ -48,7 +48,8 @@ async def test_the_same_messages_as_from_a_real_comfyui(whole: StartWhole, sim_c
     async with aiohttp.ClientSession(fleet.client.url) as session, FreshDriver(session, "0.33.0") as driver:
         await SCENARIOS[name](driver)
     real = json.loads((TRANSCRIPTS / f"0.33.0/{name}.json").read_text())
-    assert list(differences(heard(real), heard(driver.transcript))) == []
+    found = list(differences(heard(real), heard(driver.transcript)))
+    assert found == [], "\n".join(found)
 
 
 async def test_a_socket_that_comes_late_hears_all_of_it_once(whole: StartWhole, sim_comfyui: StartSim) -> None:
