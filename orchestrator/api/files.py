@@ -10,8 +10,11 @@ from aiohttp import web
 
 from orchestrator.api.errors import request_id
 from orchestrator.api.routes import Answer
+from orchestrator.delivery.keys import asset_key
 from orchestrator.delivery.serving import serving_headers
 from orchestrator.delivery.storage import Storage
+from orchestrator.domain.asset import Asset, Output
+from orchestrator.domain.job import Job
 from orchestrator.errors import FleetError, InvalidRequest
 
 log = logging.getLogger(__name__)
@@ -28,13 +31,23 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in storage, as the store recorded it."""
+    """A file in storage, as the store recorded it. `settled`: what has its URL never changes."""
 
     key: str
     size_bytes: int
     content_type: str
     name: str
     hash: str
+    settled: bool = True
+
+    @classmethod
+    def of_asset(cls, asset: Asset) -> StoredFile:
+        return cls(asset_key(asset.hash), asset.size_bytes, asset.content_type, asset.name, asset.hash)
+
+    @classmethod
+    def of_output(cls, job: Job, output: Output) -> StoredFile:
+        """Of a job that runs, a retry may make it anew."""
+        return cls(output.path, output.size_bytes, output.content_type, output.name, output.hash, settled=job.terminal)
 
 
 async def send(request: web.Request, storage: Storage, file: StoredFile) -> web.StreamResponse:
@@ -45,7 +58,7 @@ async def send(request: web.Request, storage: Storage, file: StoredFile) -> web.
     headers = {
         **serving_headers(file.content_type, file.name),
         "Content-Security-Policy": "default-src 'none'; sandbox",
-        "Cache-Control": "private, max-age=31536000, immutable",  # a url names one content for ever
+        "Cache-Control": "private, max-age=31536000, immutable" if file.settled else "private, no-cache",
         "Accept-Ranges": "bytes",
         "ETag": etag,
     }

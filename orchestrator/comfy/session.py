@@ -9,24 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 from orchestrator.comfy.answers import Failure, FileOutput, HistoryEntry, TextOutput, parse_outputs
-from orchestrator.comfy.protocol import (
-    Cached,
-    Event,
-    Executed,
-    Executing,
-    ExecutionStart,
-    NodeProgress,
-    Preview,
-    Progress,
-    ProgressState,
-)
-from orchestrator.domain.job import JobError
-from orchestrator.domain.job import Progress as JobProgress
-from orchestrator.graph.shape import reachable
+from orchestrator.comfy.progress import Meter
+from orchestrator.comfy.protocol import Event, Executed, Executing, ExecutionStart, Preview
+from orchestrator.domain.job import JobError, Progress
 
 # What torch, the drivers and Python call it when there is no room on the device, in RAM or on disk, and when a device
 # is broken until its process is restarted. CUDA errors may be about memory too: those that are do no lasting harm.
@@ -92,33 +80,21 @@ class Session:
     `as_shown`: all that ComfyUI shows of them is asked for, be it nothing or temporary."""
 
     def __init__(self, graph: Mapping[str, Any], wanted: tuple[str, ...] = (), *, as_shown: bool = False) -> None:
-        self._graph = graph
         self._wanted = wanted
         self._as_shown = as_shown
-        self._cached: frozenset[str] = frozenset()
-        self._done: set[str] = set()
-        self._current: NodeProgress | None = None
-        self._value = 0.0
+        self._meter = Meter(graph, wanted)
         self._preview: Preview | None = None
         self._made: list[FileOutput | TextOutput] = []
         self.started = False
 
     def hear(self, event: Event) -> Instruction | None:
         """Takes in an event of this prompt."""
+        self._meter.hear(event)
         match event:
-            case ExecutionStart():
-                return self._start()
-            case Cached(nodes=nodes):
-                self._cached = frozenset(nodes)
             case Executing(node=None):
                 return Instruction.FETCH_HISTORY
-            case Executing(node=str(node)):
-                self._enter(node)
+            case ExecutionStart() | Executing():
                 return self._start()
-            case Progress(node=node, value=value, maximum=maximum):
-                self._current = NodeProgress(node, value, maximum, finished=False)
-            case ProgressState(nodes=nodes):
-                self._survey(nodes)
             case Preview():
                 self._preview = event
             case Executed(node=node, shown=shown):
@@ -127,26 +103,9 @@ class Session:
                 pass
         return None
 
-    def progress(self) -> JobProgress:
-        """How far it is; `value` never falls."""
-        current = self._current
-        weights = self._weights
-        todo = weights.keys() - self._cached
-        total = sum(weights[node] for node in todo)
-        done = sum(weights[node] for node in self._done & todo)
-        if current is not None and current.node in todo - self._done and current.maximum > 0:
-            done += weights[current.node] * min(current.value / current.maximum, 1.0)
-        self._value = max(self._value, done / total if total else 0.0)
-        stepping = current is not None and current.maximum > 1
-        return JobProgress(
-            value=round(self._value, 4),
-            nodes_done=len((self._done | self._cached) & weights.keys()),
-            nodes_total=len(weights),
-            node=current.node if current else None,
-            node_class=_class_type(self._graph, current.node) if current else None,
-            step=int(current.value) if current and stepping else None,
-            steps=int(current.maximum) if current and stepping else None,
-        )
+    def progress(self) -> Progress:
+        """How far it is."""
+        return self._meter.read()
 
     def take_made(self) -> Sequence[FileOutput | TextOutput]:
         """What nodes have made since the last call and, if the prompt succeeds, is among what is to be collected."""
@@ -156,8 +115,8 @@ class Session:
     def take_preview(self) -> Preview | None:
         """The newest picture since the last call."""
         preview, self._preview = self._preview, None
-        if preview is not None and preview.node is None and self._current is not None:
-            return Preview(preview.content_type, preview.image, preview.prompt_id, self._current.node)
+        if preview is not None and preview.node is None:
+            return Preview(preview.content_type, preview.image, preview.prompt_id, self._meter.node)
         return preview
 
     def conclude(self, entry: HistoryEntry) -> Verdict:
@@ -189,31 +148,11 @@ class Session:
             return output.node_id in self._wanted
         return isinstance(output, TextOutput) or output.type == "output"
 
-    @cached_property
-    def _weights(self) -> Mapping[str, float]:
-        """Of the nodes that are to execute."""
-        nodes = reachable(self._graph, self._wanted) if self._wanted else self._graph
-        return {node_id: _weight(self._graph, node_id) for node_id in nodes}
-
     def _start(self) -> Instruction | None:
         if self.started:
             return None
         self.started = True
         return Instruction.REPORT_START
-
-    def _enter(self, node: str) -> None:
-        """Older versions say only what begins; then what was there before is done."""
-        if self._current is not None and self._current.node != node:
-            self._done.add(self._current.node)
-        if self._current is None or self._current.node != node:
-            self._current = NodeProgress(node, 0.0, 1.0, finished=False)
-
-    def _survey(self, nodes: tuple[NodeProgress, ...]) -> None:
-        for node in nodes:
-            if not node.finished:
-                self._current = node
-            elif node.node in self._graph:
-                self._done.add(node.node)
 
 
 def missing_file(what: str) -> Rerun:
@@ -260,31 +199,3 @@ def _durable(outputs: tuple[FileOutput | TextOutput, ...]) -> tuple[FileOutput |
     """Texts, and what was saved; previews only if nothing was, and never an input that is merely shown again."""
     kept = "output" if any(isinstance(o, FileOutput) and o.type == "output" for o in outputs) else "temp"
     return tuple(o for o in outputs if isinstance(o, TextOutput) or o.type == kept)
-
-
-def _weight(graph: Mapping[str, Any], node_id: str) -> float:
-    """What a node counts for: a sampler as much as its steps, and 1 for anything else."""
-    if "sampler" not in (_class_type(graph, node_id) or "").lower():
-        return 1.0
-    return float(max(1, _steps(graph, node_id)))
-
-
-def _steps(graph: Mapping[str, Any], node_id: str, hops: int = 8) -> int:
-    """The steps in a node's inputs, or in those of what makes its sigmas."""
-    inputs = _object(_object(graph.get(node_id)).get("inputs"))
-    steps = inputs.get("steps")
-    if isinstance(steps, int):
-        return steps
-    source = inputs.get("sigmas")
-    if not isinstance(source, list) or not source or not hops:
-        return 1
-    return _steps(graph, str(cast("list[Any]", source)[0]), hops - 1)
-
-
-def _class_type(graph: Mapping[str, Any], node_id: str) -> str | None:
-    class_type = _object(graph.get(node_id)).get("class_type")
-    return class_type if isinstance(class_type, str) else None
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}

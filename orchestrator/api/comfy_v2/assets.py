@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.api.comfy_v2.contract import ROOT
-from orchestrator.api.comfy_v2.outputs import Outputs, stored_file
+from orchestrator.api.comfy_v2.outputs import Outputs
 from orchestrator.api.comfy_v2.requests import Mint
 from orchestrator.api.comfy_v2.views import ComfyAssetView, Site, asset_view, output_asset_view
 from orchestrator.api.errors import answer
@@ -113,10 +113,9 @@ class ComfyAssetRoutes:
     async def content(self, request: web.Request) -> web.StreamResponse:
         named = id_of(request, "asset")
         if found := await self._outputs.find(named):
-            file = stored_file(found[2])
+            file = StoredFile.of_output(found[0], found[2])
         else:
-            asset = await self._store.asset(named)
-            file = StoredFile(asset_key(asset.hash), asset.size_bytes, asset.content_type, asset.name, asset.hash)
+            file = StoredFile.of_asset(await self._store.asset(named))
         return await send(request, self._storage, file)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from orchestrator.api.comfy_v2.views import named_output
-from orchestrator.api.files import StoredFile
 from orchestrator.api.services import Services
 from orchestrator.delivery.keys import asset_key
 from orchestrator.domain.asset import Asset, Output, asset_id
@@ -58,7 +57,3 @@ class Outputs:
             output.name, time.time(), output.width, output.height,
         )  # fmt: skip
         return (await self._store.put_asset(asset)).id
-
-
-def stored_file(output: Output) -> StoredFile:
-    return StoredFile(output.path, output.size_bytes, output.content_type, output.name, output.hash)

@@ -12,7 +12,6 @@ from orchestrator.api.fleet.views.assets import AssetView, asset_view
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.api.uploads import Uploads, tame
-from orchestrator.delivery.keys import asset_key
 from orchestrator.errors import InvalidRequest
 
 FIELD = "file"
@@ -62,5 +61,4 @@ class AssetRoutes:
 
     async def content(self, request: web.Request) -> web.StreamResponse:
         asset = await self._store.asset(id_of(request, "asset"))
-        file = StoredFile(asset_key(asset.hash), asset.size_bytes, asset.content_type, asset.name, asset.hash)
-        return await send(request, self._storage, file)
+        return await send(request, self._storage, StoredFile.of_asset(asset))

@@ -159,20 +159,19 @@ class JobRoutes:
 
     async def output(self, request: web.Request) -> web.StreamResponse:
         job = await self._job(request)
-        return await self._send(request, job.outputs, f"job {job.spec.id} is {job.status}")
+        return await self._send(request, job, job.outputs, f"job {job.spec.id} is {job.status}")
 
     async def candidate_output(self, request: web.Request) -> web.StreamResponse:
         job, slot = await self._job(request), request.match_info["slot"]
         outputs = next((run.outputs for run in reversed(job.runs) if str(run.slot) == slot), ())
-        return await self._send(request, outputs, f"candidate {slot} of job {job.spec.id} is not there, or not done,")
+        what = f"candidate {slot} of job {job.spec.id} is not there, or not done,"
+        return await self._send(request, job, outputs, what)
 
-    async def _send(self, request: web.Request, outputs: Sequence[Output], what: str) -> web.StreamResponse:
+    async def _send(self, request: web.Request, job: Job, outputs: Sequence[Output], what: str) -> web.StreamResponse:
         number = request.match_info["n"]
         if not number.isdecimal() or int(number[:9]) >= len(outputs):
             raise NotFound("output_not_found", f"{what} and has {len(outputs)} outputs, from 0 on")
-        output = outputs[int(number)]
-        file = StoredFile(output.path, output.size_bytes, output.content_type, output.name, output.hash)
-        return await send(request, self._storage, file)
+        return await send(request, self._storage, StoredFile.of_output(job, outputs[int(number)]))
 
     async def explain(self, request: web.Request) -> web.StreamResponse:
         job = await self._job(request)

@@ -20,7 +20,6 @@ from orchestrator.api.native.callers import Callers
 from orchestrator.api.uploads import Spool, Uploads, tame
 from orchestrator.controller.events import EventHub
 from orchestrator.controller.inputs import FOLDERS, PREFIX, Inputs, located
-from orchestrator.delivery.keys import asset_key
 from orchestrator.delivery.storage import Storage
 from orchestrator.domain.asset import Asset
 from orchestrator.errors import InvalidRequest, NotFound
@@ -120,14 +119,13 @@ class FileRoutes:
 
     async def _file(self, path: str, peer: str) -> StoredFile | None:
         if (asset := await self._inputs.find(path, peer)) is not None:
-            return StoredFile(asset_key(asset.hash), asset.size_bytes, asset.content_type, asset.name, asset.hash)
+            return StoredFile.of_asset(asset)
         made = await self._inputs.output(path)
         if made is None and await self._is_awaited(path):
             made = await self._inputs.output(path)
         if made is None:
             return None
-        output = made[1]
-        return StoredFile(output.path, output.size_bytes, output.content_type, output.name, output.hash)
+        return StoredFile.of_output(*made)
 
     async def _is_awaited(self, path: str) -> bool:
         """Whether it may be there now, as the job that it belongs to has ended since."""

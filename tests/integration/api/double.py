@@ -97,19 +97,25 @@ class WorkerDouble:
     async def progress(self, key: RunKey, value: float) -> None:
         await self._store.progress(key, Progress(value, 1, 2, node="2", node_class="SaveImage", step=1, steps=4))
 
-    async def finish(self, key: RunKey, files: Mapping[str, bytes] | None = None) -> None:
+    async def show(self, key: RunKey, name: str, data: bytes) -> Output:
+        """Has a PNG file be seen while its run goes on."""
+        output = await self._stored(key, 0, name, data)
+        await self._store.show(key, (output,), ())
+        return output
+
+    async def finish(
+        self, key: RunKey, files: Mapping[str, bytes] | None = None, shown: tuple[Output, ...] = ()
+    ) -> None:
         """Commits a result of these PNG files."""
-        job_id = (await self._store.order(key.run_id)).spec.id
-        outputs: list[Output] = []
-        for n, (name, data) in enumerate((files or {}).items()):
-            path = output_key(job_id, key.run_id, n, name)
-            assert self._storage is not None
-            stored = await self._storage.put(path, data, "image/png")
-            outputs.append(
-                Output("2", name, MediaType.IMAGE, "image/png", stored.size_bytes, stored.hash, path, 64, 32)
-            )
+        outputs = [await self._stored(key, n, *file) for n, file in enumerate((files or {}).items())]
         residency = Residency(vram=(ModelRef("checkpoints", "sd15.safetensors"),))
-        await self._store.commit(key, Result(tuple(outputs), 1.5, 0.25, 0.002, residency))
+        await self._store.commit(key, Result(tuple(outputs), 1.5, 0.25, 0.002, residency, shown=shown))
+
+    async def _stored(self, key: RunKey, n: int, name: str, data: bytes) -> Output:
+        path = output_key((await self._store.order(key.run_id)).spec.id, key.run_id, n, name)
+        assert self._storage is not None
+        stored = await self._storage.put(path, data, "image/png")
+        return Output("2", name, MediaType.IMAGE, "image/png", stored.size_bytes, stored.hash, path, 64, 32)
 
     async def fail(self, key: RunKey, message: str) -> None:
         await self._store.fail(key, JobError("execution_error", message, "2", "SaveImage", "Traceback ..."))

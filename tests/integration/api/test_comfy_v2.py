@@ -213,6 +213,22 @@ async def test_outputs_are_assets_of_their_job(api: Api, worker: WorkerDouble) -
     assert (await api.get(f"{ASSETS}/{job_id}.1")).code == "asset_not_found"
 
 
+async def test_what_a_retry_may_make_anew_is_not_cached(api: Api, worker: WorkerDouble) -> None:
+    job_id = (await submit(api)).json["id"]
+    key = await worker.start(job_id)
+    early = await worker.show(key, "a.png", png())
+    [output] = (await api.get(f"{JOBS}/{job_id}")).json["outputs"]
+
+    async def caching() -> str:
+        async with api.http.get(f"{ASSETS}/{output['id']}/content") as response:
+            assert await response.read() == png()
+            return response.headers["Cache-Control"]
+
+    assert "no-cache" in await caching()
+    await worker.finish(key, {"a.png": png()}, shown=(early,))
+    assert "immutable" in await caching()
+
+
 async def stream(api: Api, job_id: str) -> list[tuple[str, Any]]:
     """The events of a job, until it has ended."""
     async with api.http.get(f"{JOBS}/{job_id}/events") as response:
