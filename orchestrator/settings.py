@@ -108,7 +108,7 @@ class RetentionSettings(Group):
 
 class SchedulingSettings(Group):
     overtake_s: float = 120.0
-    """A run is overtaken only by runs that arrive within this time after it."""
+    """A run is overtaken only by runs that arrive within this time after it, or whose tenants have had less."""
     heads: int = 16
     """Oldest model sets looked at besides the resident ones in one decision."""
 

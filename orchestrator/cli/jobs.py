@@ -122,9 +122,19 @@ def _print_explanation(explanation: dict[str, Any]) -> None:
             out.print(f"  {other['worker']} would take {terms}", markup=False)
         for worker, reason in placement.get("refused", {}).items():
             out.print(f"  {worker} cannot: {reason}", markup=False)
+        if share := placement.get("share"):
+            out.print(f"  {_share(share)}", markup=False)
     if explanation["status"] == "queued":
         for worker in explanation["workers"]:
             out.print(f"worker {worker['id']}: {worker['state']}, {worker['runs']} runs", markup=False)
+
+
+def _share(share: dict[str, Any]) -> str:
+    """Where its tenant stood when it was placed."""
+    ahead = share["ahead_s"]
+    stood = f"{ahead:.0f} GPU-seconds ahead of the others" if ahead > 0 else "not ahead of the others"
+    allowed = "within its share" if share["within"] else "beyond its share: nobody within theirs could use the worker"
+    return f"tenant {share['tenant']} was {stood}, {share['allowed_s']:.0f} are allowed; {allowed}"
 
 
 def _seconds_of(terms: dict[str, Any]) -> list[tuple[str, float]]:

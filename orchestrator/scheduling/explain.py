@@ -40,6 +40,18 @@ def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cos
         "loads": loads[:FILES],
         "considered": considered,
         "refused": refused,
+        "share": _share(index, pool, group),
+    }
+
+
+def _share(index: Index, pool: Pool, group: Group) -> Mapping[str, Any]:
+    """Where its tenant stands: how many GPU-seconds (by weight) it is ahead of what all are measured by."""
+    tenant = index.waiting.tenant(group.next)
+    return {
+        "tenant": tenant.name,
+        "ahead_s": round(tenant.had - pool.fairness.level, 1),
+        "allowed_s": pool.fairness.allowance_s,
+        "within": not group.excess,
     }
 
 

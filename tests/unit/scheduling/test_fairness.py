@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from itertools import pairwise
 
 import pytest
@@ -24,7 +24,7 @@ class Floor:
     def __init__(self, workers: int, weights: dict[str, float] | None = None) -> None:
         self.index = Index(weights=weights)
         self.now = 0.0
-        self.had: Counter[str] = Counter()
+        self.had: defaultdict[str, float] = defaultdict(float)
         self.waiting: Counter[str] = Counter()
         self._runs: dict[str, tuple[str, float]] = {}
         self._has: dict[str, deque[str]] = {f"w{n}": deque() for n in range(workers)}
