@@ -86,7 +86,7 @@ class LeaseSettings(Group):
     """A worker not heard from for this long is down and its runs go elsewhere."""
     heartbeat_s: float = 3.0
     sweep_s: float = 2.0
-    leader_s: float = 5.0
+    leader_s: float = 3.0
     """A leading controller not heard from for this long is replaced."""
 
     @model_validator(mode="after")

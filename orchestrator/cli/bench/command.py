@@ -13,7 +13,7 @@ from orchestrator.cli.options import AsJson
 
 
 def bench(as_json: AsJson = False) -> None:
-    """Measure this machine against the targets: about five minutes, best on an idle machine."""
+    """Measure this machine against the targets: about six minutes, best on an idle machine."""
     figures = asyncio.run(_measure())
     if as_json:
         emit_json([{**asdict(figure), "met": figure.met} for figure in figures])
@@ -29,6 +29,7 @@ async def _measure() -> list[Figure]:
     from orchestrator.cli.bench.fleet import ground
     from orchestrator.cli.bench.peers import api_v2
     from orchestrator.cli.bench.recovery import agents_that_fail, comfyuis_that_fail
+    from orchestrator.cli.bench.scale_out import scale_out
     from orchestrator.cli.bench.yardstick import installed
 
     figures: list[Figure] = []
@@ -40,7 +41,7 @@ async def _measure() -> list[Figure]:
     else:
         err.print("comfy-api-proxy is not installed (it is a development tool: make setup): not compared", style="dim")
     async with ground() as place:
-        for measure in (*chosen, comfyuis_that_fail, agents_that_fail):
+        for measure in (*chosen, comfyuis_that_fail, agents_that_fail, scale_out):
             err.print(f"measuring {measure.__name__.replace('_', ' ')}", style="dim")
             figures += [figure async for figure in measure(place)]
     return figures
