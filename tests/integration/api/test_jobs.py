@@ -12,6 +12,7 @@ from PIL import Image
 
 from orchestrator.domain.worker import WorkerEvent
 from orchestrator.store.redis import RedisStore
+from tests.fixtures.stored import waiting
 from tests.integration.api.client import GRAPH, WORKFLOW, Api
 from tests.integration.api.double import WorkerDouble
 
@@ -46,7 +47,7 @@ async def test_a_job_of_a_workflow_is_queued_complete(api: Api, blank: str, stor
     assert job["params"] == {"prefix": "cat", "width": 64}
     assert job["metadata"] == {"team": "art"}
     assert job["tenant"] == "acme"
-    (entry,) = (await store.snapshot()).queued
+    [entry] = await waiting(store)
     assert (entry.tenant, entry.deadline_s) == ("acme", pytest.approx(60))
     assert job["created_at"].endswith("Z")
     assert job["deadline_at"] > job["created_at"]
@@ -74,7 +75,7 @@ async def test_a_finished_job_tells_its_whole_story(api: Api, blank: str, worker
     assert job["status"] == "succeeded"
     assert job["started_at"] and job["completed_at"]
     assert job["cost"] == 0.002
-    assert job["timings"]["executed"] == 1.5
+    assert 0 <= job["timings"]["executed"] <= 1.5  # no longer than the store knows that it has run
     assert job["timings"]["load"] == 0.25
     assert all(job["timings"][step] is not None for step in ("queued", "staged", "executed", "delivered", "total"))
     [run] = job["runs"]
