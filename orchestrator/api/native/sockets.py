@@ -155,7 +155,6 @@ class Session:
         """One job, to its end."""
         cursor = order((await self._store.undelivered(self._client_id)).get(job_id, "0-0"))
         teller = Teller(job_id)
-        ended = False
         async with aclosing(self._events.subscribe(job_id, comfy=True)) as events:
             async for event in events:
                 fresh = event.id is None or order(event.id) > cursor
@@ -169,8 +168,7 @@ class Session:
                     if event.id is not None:
                         await self._store.delivered(self._client_id, job_id, event.id)
         job = await self._store.job(job_id)
-        ended = job.terminal
-        if not ended:  # this controller is about to stop: another one goes on
+        if not job.terminal:  # this controller is about to stop: another one goes on
             raise Busy("stopping", "the subscription ended", RETRY_S)
         (posted,) = await self._store.posted([job_id])
         await self._tell_end(teller, job, posted)

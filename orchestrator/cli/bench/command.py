@@ -27,6 +27,7 @@ async def _measure() -> list[Figure]:
     from orchestrator.cli.bench import measures as speed
     from orchestrator.cli.bench.fan_out import fan_out
     from orchestrator.cli.bench.fleet import ground
+    from orchestrator.cli.bench.native_sockets import native_sockets
     from orchestrator.cli.bench.peers import api_v2
     from orchestrator.cli.bench.recovery import agents_that_fail, comfyuis_that_fail
     from orchestrator.cli.bench.scale_out import scale_out
@@ -34,6 +35,7 @@ async def _measure() -> list[Figure]:
 
     figures: list[Figure] = []
     chosen = [speed.submits, speed.cpu_per_job, speed.saturation, speed.idle_gap, speed.submit_to_running, fan_out]
+    chosen.append(native_sockets)
     if speed.DECISION.exists():  # it is no part of the package, but there in a checkout of the repository
         chosen.append(speed.decision)
     if installed():
