@@ -103,6 +103,8 @@ class RetentionSettings(Group):
     """Uploaded assets are kept this long after their last use."""
     events_s: float = 86400.0
     """A job's events are kept this long after the last one."""
+    costs_s: float = 92 * 86400.0
+    """Who spent what is known by the hour for this long."""
     idempotency_s: float = 86400.0
 
 

@@ -14,6 +14,7 @@ from orchestrator.api.comfy_v2.jobs import ComfyJobRoutes
 from orchestrator.api.docs import add_docs
 from orchestrator.api.errors import meet_expectation, refuse_in_json, stamp
 from orchestrator.api.fleet.assets import AssetRoutes
+from orchestrator.api.fleet.costs import CostRoutes
 from orchestrator.api.fleet.jobs import JobRoutes
 from orchestrator.api.fleet.reviews import ReviewRoutes
 from orchestrator.api.fleet.workers import WorkerRoutes
@@ -56,6 +57,7 @@ def routes(
         *WorkflowRoutes(services).table(),
         *AssetRoutes(services, uploads).table(),
         *WorkerRoutes(services).table(),
+        *CostRoutes(services).table(),
         *OperationRoutes(services, metrics).table(),
         *ComfyJobRoutes(services, retention).table(),
         *ComfyAssetRoutes(services, uploads, retention).table(),

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import platform
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from orchestrator import __version__
+from orchestrator.domain.ledger import Entry
 from orchestrator.domain.worker import Worker, WorkerState
 from orchestrator.store.port import Counts
 
@@ -22,11 +23,31 @@ MAX_POOLS = 100
 OTHER_POOLS = "(others)"
 
 
-def exposition(counts: Counts, workers: Sequence[Worker]) -> bytes:
+def exposition(counts: Counts, workers: Sequence[Worker], spent: Sequence[Entry]) -> bytes:
     """The fleet's gauges in Prometheus's text format."""
     registry = CollectorRegistry()
     registry.register(_Fleet(counts, workers, time.time()))
+    registry.register(_Costs(spent))
     return generate_latest(registry)
+
+
+class _Costs(Collector):
+    def __init__(self, spent: Sequence[Entry]) -> None:
+        self._spent = spent
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        labels = ("pool", "gpu", "workflow", "kind")
+        seconds = CounterMetricFamily("comfyfleet_worker_seconds", "Every second of every worker, once.", labels=labels)
+        dollars = CounterMetricFamily("comfyfleet_cost_dollars", "The same, where the GPU has a rate.", labels=labels)
+        sums: defaultdict[tuple[str, str, str, str], list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for it in self._spent:  # a pool's rate may have changed
+            part = sums[it.pool, it.gpu, it.workflow, it.kind.value]
+            part[0] += it.seconds
+            part[1] += it.dollars
+        for values, (spent_s, spent_dollars) in sorted(sums.items()):
+            seconds.add_metric(values, spent_s)
+            dollars.add_metric(values, spent_dollars)
+        yield from (seconds, dollars)
 
 
 class _Fleet(Collector):

@@ -80,7 +80,7 @@ class OperationRoutes:
     async def metrics(self, request: web.Request) -> web.StreamResponse:
         """The process's own figures are told even when the store is down."""
         try:
-            fleet = exposition(await self._store.counts(), await self._store.workers())
+            fleet = exposition(await self._store.counts(), await self._store.workers(), await self._store.spent())
             up = 1
         except Busy:
             fleet, up = b"", 0

@@ -85,7 +85,8 @@ class Run:
     reasons: Mapping[str, Any] = field(default_factory=dict[str, Any])  # why this worker and not the others
     outcome: str | None = None  # why it ended as it did, in words; None while it goes well
     load_s: float | None = None  # estimated share of execution spent loading models
-    cost: float | None = None  # dollars, where the worker's rate is known
+    charged_s: float = 0.0  # seconds of its worker that it has had
+    cost: float | None = None  # dollars for them, where the worker's rate is known
     lock: str | None = None  # digest of the lock that its worker conforms to
     outputs: tuple[Output, ...] = ()  # of a candidate: they are the job's once it is chosen
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # of a candidate, by dimension

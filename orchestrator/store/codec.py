@@ -42,7 +42,7 @@ JOB_FIELDS = (
 )  # fmt: skip
 RUN_FIELDS = (
     "job", "slot", "attempt", "state", "queued", "assigned", "staged", "started", "executed", "ended",
-    "worker", "reasons", "outcome", "load_s", "cost", "outputs", "scores", "scoring_s", "lock",
+    "worker", "reasons", "outcome", "load_s", "cost", "outputs", "scores", "scoring_s", "lock", "charged",
 )  # fmt: skip
 WORKER_FIELDS = ("info", "state", "epoch", "residency", "note", "models")
 
@@ -113,7 +113,7 @@ def posted(raw: bytes | None, extra_data: bytes | None, history: bytes | None) -
 def run(run_id: str, fields: list[Any]) -> Run:
     """From RUN_FIELDS."""
     job_id, slot, attempt, state, queued, assigned, staged, started, executed, ended = fields[:10]
-    worker, reasons, outcome, load_s, cost, outputs, scores, scoring_s, lock = fields[10:]
+    worker, reasons, outcome, load_s, cost, outputs, scores, scoring_s, lock, charged = fields[10:]
     return Run(
         id=run_id,
         job_id=job_id.decode(),
@@ -132,6 +132,7 @@ def run(run_id: str, fields: list[Any]) -> Run:
         reasons=orjson.loads(reasons) if reasons else {},
         outcome=text(outcome),
         load_s=float(load_s) if load_s else None,
+        charged_s=float(charged or 0) / 1000,
         cost=float(cost) if cost else None,
         outputs=read_outputs(outputs),
         scores=_optional(SCORES, scores) or {},

@@ -31,6 +31,9 @@
 | leader                  | string | the leading controller                 | TTL                                      |
 | learned                 | string | what the dispatcher learned            | one per fleet                            |
 | catalog:D, models:D     | string | an object_info; what model files are   | TTL, renewed by the workers that have it |
+| ledger:HOUR             | hash   | who spent what -> ms                   | TTL                                      |
+| ledger:total            | hash   | the same since ever, by workflow, pool | one per fleet                            |
+|                         |        | and kind                               |                                          |
 | workflows               | hash   | name -> active version                 | kept: registered versions are immutable  |
 | workflow:NAME[:digests] | hash   | version -> document; digest -> version | kept                                     |
 | assets                  | zset   | asset ids by last use                  | reaper, after the retention              |
@@ -93,6 +96,10 @@ class Keys:
 
     def mail(self, agent: str) -> str:
         return f"{self.prefix}mail:{agent}"
+
+    def ledger(self, hour: str) -> str:
+        """`hour`: hours since 1970, or "total"."""
+        return f"{self.prefix}ledger:{hour}"
 
     def catalog(self, digest: str) -> str:
         return f"{self.prefix}catalog:{digest}"

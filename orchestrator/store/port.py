@@ -1,6 +1,6 @@
 """The port to the shared state: the verbs of the domain, and nothing of Redis.
 
-Five narrow protocols, so that a collaborator asks for what it uses; `Store` is all of them. The one implementation
+Narrow protocols, so that a collaborator asks for what it uses; `Store` is all of them. The one implementation
 is store/redis.py; simulations bring their own. Every verb that changes a run compares its state *and* attempt in the
 store, and raises Superseded to whoever comes late. Times are Unix seconds by the store's clock.
 """
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
+from orchestrator.domain.ledger import Entry
 from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
@@ -166,7 +167,6 @@ class Result:
     outputs: tuple[Output, ...]
     execute_s: float  # started to executed
     load_s: float  # the estimated share of execute_s that went into loading models
-    cost: float | None
     residency: Residency
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # by dimension, where the job has a gate
     scoring_s: float = 0.0  # of execute_s
@@ -493,7 +493,23 @@ class CatalogStore(Protocol):
     async def swept_asset(self, asset_id: str) -> None: ...
 
 
-class Store(JobStore, ClientStore, RunStore, JudgeStore, DispatchStore, CatalogStore, Protocol):
+# --- costs ---
+
+
+class CostStore(Protocol):
+    """Where the seconds of the workers went. What executes now is booked when it ends, the rest within seconds."""
+
+    async def ledger(self, since: float, until: float) -> Sequence[Entry]:
+        """Of the whole hours (Unix seconds, UTC) that have a part of that time."""
+        ...
+
+    async def spent(self) -> Sequence[Entry]:
+        """Since the fleet began, and only ever more: by workflow, pool, GPU, rate and kind; DISCARDED stays with what
+        it was taken for first."""
+        ...
+
+
+class Store(JobStore, ClientStore, RunStore, JudgeStore, DispatchStore, CatalogStore, CostStore, Protocol):
     async def ping(self) -> None:
         """Raises Busy("store_unavailable") when Redis does not answer or does not take writes."""
         ...

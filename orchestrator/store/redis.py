@@ -12,6 +12,7 @@ from orchestrator.domain import asset, job, run, worker
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store.catalog import RedisCatalog
 from orchestrator.store.clients import RedisClients
+from orchestrator.store.costs import RedisCosts
 from orchestrator.store.database import Database
 from orchestrator.store.dispatch import RedisDispatch
 from orchestrator.store.jobs import RedisJobs
@@ -26,11 +27,12 @@ WORKER_EVENTS_LENGTH = 200  # of one worker
 JUDGE_LENGTH = 10_000  # hints; `unjudged` has what is trimmed
 MAIL_LENGTH = 1_000  # to one agent; what is trimmed, its heartbeat tells
 MAIL_TTL_S = 3600.0
+LEDGER_ROWS = 20_000  # of one hour; beyond, tenants, versions and workers that are new to it are taken together
 CATALOG_TTL_S = 86400.0
 FORGET_WORKER_S = 86400.0
 
 
-class RedisStore(RedisJobs, RedisClients, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog):
+class RedisStore(RedisJobs, RedisClients, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog, RedisCosts):
     """Implements Store. Make it with `connect`."""
 
     def __init__(self, database: Database, leader_s: float, seal: Seal) -> None:
@@ -73,6 +75,8 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         "CATALOG_TTL": CATALOG_TTL_S * 1000,
         "FORGET_WORKER": FORGET_WORKER_S * 1000,
         "WORKER_LEASE": leases.worker_s * 1000,
+        "LEDGER_ROWS": LEDGER_ROWS,
+        "LEDGER_TTL": retention.costs_s * 1000,
         "EVENTS_TTL": retention.events_s * 1000,
         "IDEMPOTENCY_TTL": retention.idempotency_s * 1000,
         "MAX_QUEUED": limits.max_queued,
@@ -86,8 +90,9 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         _lua_set("JOB_ENDS", job.TERMINAL),
         _lua_set("RUN_ENDS", run.TERMINAL),
     ]
-    library = resources.files("orchestrator.store").joinpath("lua", "_lib.lua").read_text()
-    return "\n".join([*constants, *tables, library])
+    folder = resources.files("orchestrator.store").joinpath("lua")
+    libraries = [folder.joinpath(name).read_text() for name in ("_ledger.lua", "_lib.lua")]
+    return "\n".join([*constants, *tables, *libraries])
 
 
 def _lua_table(name: str, table: Mapping[tuple[Any, Any], StrEnum]) -> str:

@@ -36,7 +36,10 @@ class RedisRuns:
         self._seal = seal
 
     async def register(self, info: WorkerInfo) -> Duties:
-        return _duties(await self._db.script("register", info.id, codec.dump(info), info.agent))
+        rate = "" if info.rate is None else info.rate
+        return _duties(
+            await self._db.script("register", info.id, codec.dump(info), info.agent, info.pool, info.gpu or "", rate)
+        )
 
     async def heartbeat(self, worker_id: str, epoch: int) -> Duties:
         return _duties(_accepted(await self._db.script("heartbeat", worker_id, epoch), f"worker {worker_id}"))
@@ -132,7 +135,7 @@ class RedisRuns:
         data = {"execute_s": result.execute_s, "load_s": result.load_s, "residency": residency}
         await self._run(
             "commit", key, codec.dump(result.outputs), int(result.execute_s * 1000), result.load_s,
-            "" if result.cost is None else result.cost, codec.dump(residency), codec.dump(data),
+            codec.dump(residency), codec.dump(data),
             codec.dump(result.scores), result.scoring_s,
             *(codec.dump(watched(index, output)) for index, output in news(result.shown, result.outputs)),
         )  # fmt: skip

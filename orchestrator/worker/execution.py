@@ -256,8 +256,6 @@ class Execution:
             execute_s = max(0.0, entry.ended_at - entry.started_at)
         else:
             execute_s = monotonic() - (self.scope.started_at or self.prompt.posted_at)
-        rate = self._context.info.rate
-        cost = None if rate is None else rate * execute_s / 3600
         load_s = min(self._load_s or 0.0, execute_s)
         reports = entry.reports.get(order.spec.gate.report, ()) if order.spec.gate else ()
         shown = self.harvest.shown if self.harvest else ()
@@ -266,7 +264,6 @@ class Execution:
             outputs,
             execute_s,
             load_s,
-            cost,
             residency,
             read_scores(reports),
             min(scoring_s(reports), execute_s),

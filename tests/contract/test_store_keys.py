@@ -18,11 +18,11 @@ from orchestrator.store.port import Assignment, Idempotency, Result, RunKey, Sub
 from orchestrator.store.redis import RedisStore
 from tests.fixtures.stored import waiting
 
-EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+|models:.+")
+EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+|models:.+|ledger:\d+")
 OWNED = re.compile(
     r"job:[^:]+|run:.+|jobs(:status:.+|:workflow:.+)?|ended|deadlines"  # forget
     r"|queue:.+|queued(:total)?"  # the queue
-    r"|feed(:seq)?|learned|workflows|workflow:[^:]+(:digests)?"  # one per fleet, or immutable
+    r"|feed(:seq)?|ledger:total|learned|workflows|workflow:[^:]+(:digests)?"  # one per fleet, or immutable
     r"|workers|worker:.+|assets|asset:.+"  # reaper
 )
 
@@ -54,7 +54,7 @@ async def busy(store: RedisStore) -> None:
         key = RunKey(run, 1, "w")
         if end == "commit":
             await store.start(key)
-            await store.commit(key, Result((), 1.0, 0.0, None, Residency()))
+            await store.commit(key, Result((), 1.0, 0.0, Residency()))
         elif end == "fail":
             await store.fail(key, error)
         elif end == "retry":

@@ -117,7 +117,7 @@ class StoreMachine(RuleBasedStateMachine):
     def commit(self, job: str) -> None:
         it = self.model[job]
         held, canceling = it.worker is not None, it.status is JobStatus.CANCELING
-        done = self.told(self.store.commit(self.key(it), Result((), 1.0, 0.0, None, Residency())))
+        done = self.told(self.store.commit(self.key(it), Result((), 1.0, 0.0, Residency())))
         assert done == ((held and not canceling and it.status not in TERMINAL_BUT_SUCCEEDED) or it.committed == it.run)
         if done and it.committed is None:
             it.status, it.committed = JobStatus.SUCCEEDED, it.run
@@ -169,7 +169,7 @@ class StoreMachine(RuleBasedStateMachine):
             case "start":
                 return self.store.start(key)
             case "commit":
-                return self.store.commit(key, Result((), 1.0, 0.0, None, Residency()))
+                return self.store.commit(key, Result((), 1.0, 0.0, Residency()))
             case "retry":
                 return self.store.retry(key, "late", error=ERROR)
             case "fail":

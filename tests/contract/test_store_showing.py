@@ -27,7 +27,7 @@ async def test_what_a_run_makes_is_seen_before_its_end_and_told_once(store: Redi
     assert (job.status, job.outputs) == (JobStatus.RUNNING, (early,))
     assert (await store.order(key.run_id)).shown == (early,)
     made = result(key.run_id)
-    await store.commit(key, Result((early, late), made.execute_s, 0.0, None, made.residency, shown=(early,)))
+    await store.commit(key, Result((early, late), made.execute_s, 0.0, made.residency, shown=(early,)))
     assert (await store.job(it.spec.id)).outputs == (early, late)
     assert await told(store, it.spec.id) == [(0, "early.png"), (1, "late.png")]
 

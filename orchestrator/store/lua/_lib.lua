@@ -102,7 +102,7 @@ end
 -- Ends a run: its state, why, and off its worker or out of the queue. `data` is JSON for the dispatcher.
 local function run_end(run, event, now, outcome, data)
   local key = P .. 'run:' .. run
-  local at = redis.call('HMGET', key, 'state', 'worker', 'job', 'attempt', 'entry', 'pool', 'priority', 'arrived')
+  local at = redis.call('HMGET', key, 'state', 'worker', 'job', 'attempt', 'entry', 'pool', 'priority', 'arrived', 'started')
   local to = RUN[tostring(at[1]) .. ' ' .. event]
   if not to then illegal('run ' .. run .. ' is ' .. tostring(at[1]) .. ', which has no ' .. event, tostring(at[3])) end
   redis.call('HSET', key, 'state', to, 'ended', ms(now))
@@ -111,6 +111,10 @@ local function run_end(run, event, now, outcome, data)
     dequeue(run, at[6], at[7])
     feed('gone', 'run', run)
   else
+    if at[9] and ENDS[event] then
+      local unwanted = redis.call('HGET', P .. 'job:' .. at[3], 'status') == 'succeeded' -- others of it are good
+      charge(run, at[5], at[2], tonumber(at[9]), now, unwanted and 'discarded' or ENDS[event], {})
+    end
     redis.call('ZREM', P .. 'worker:' .. at[2] .. ':runs', run)
     feed('ended', 'run', run, 'worker', at[2], 'job', at[3], 'attempt', at[4], 'at', at[8], 'state', to, 'entry', at[5], 'data', data)
   end
@@ -188,6 +192,14 @@ local function worker_note(worker, state, note)
   local key = P .. 'worker:' .. worker
   local was = redis.call('HMGET', key, 'state', 'note')
   if was[1] == state and was[2] == note then return end
+  local now = now_ms()
+  if was[1] ~= state and state == 'down' then
+    close(worker, now)
+  elseif state ~= 'down' and (not was[1] or was[1] == 'down') then
+    open(worker, now)
+  elseif was[1] ~= state then
+    settle(worker, busy_since(worker, now))
+  end
   redis.call('HSET', key, 'state', state, 'note', note)
   redis.call('XADD', key .. ':events', 'MAXLEN', '~', WORKER_EVENTS_LENGTH, '*', 'state', state, 'note', note)
   if was[1] ~= state then feed('worker', 'worker', worker) end

@@ -1,7 +1,8 @@
 -- An agent takes a worker over.
-local worker, info, agent = unpack(ARGV, 1, 3)
+local worker, info, agent, pool, gpu, rate = unpack(ARGV, 1, 6)
 local key = P .. 'worker:' .. worker
-redis.call('HSET', key, 'info', info, 'agent', agent)
+settle(worker, busy_since(worker, now_ms())) -- at the rate that it had
+redis.call('HSET', key, 'info', info, 'agent', agent, 'pool', pool, 'gpu', gpu, 'rate', rate)
 redis.call('HINCRBY', key, 'epoch', 1)
 redis.call('DEL', key .. ':warmup')
 redis.call('ZADD', P .. 'workers', ms(now_ms() + WORKER_LEASE), worker)

@@ -44,5 +44,6 @@ new_run(run, job, 0, 1, now, now, entry, pool, priority, '', 0, '')
 if gated ~= '' then
   redis.call('HSET', P .. 'job:' .. job, 'slots', 1)
   add_candidates(job, run, now, 20)
+  redis.call('HSET', P .. 'job:' .. job, 'first', redis.call('HGET', P .. 'job:' .. job, 'slots'))
 end
 return { 'ok', job, now }

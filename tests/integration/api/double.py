@@ -78,7 +78,7 @@ class WorkerDouble:
     async def join(self, pool: str = "default", object_info: Mapping[str, Any] = OBJECT_INFO) -> None:
         raw = orjson.dumps(object_info)
         info = WorkerInfo(
-            self.name, f"http://{self.name}:8188", pool, "agent", gpu="a100", catalog=blake3(raw).hexdigest()
+            self.name, f"http://{self.name}:8188", pool, "agent", gpu="a100", rate=3.6, catalog=blake3(raw).hexdigest()
         )
         duties = await self._store.register(info)
         await self._store.inspected(info, duties.epoch, raw, {})
@@ -109,7 +109,7 @@ class WorkerDouble:
         """Commits a result of these PNG files."""
         outputs = [await self._stored(key, n, *file) for n, file in enumerate((files or {}).items())]
         residency = Residency(vram=(ModelRef("checkpoints", "sd15.safetensors"),))
-        await self._store.commit(key, Result(tuple(outputs), 1.5, 0.25, 0.002, residency, shown=shown))
+        await self._store.commit(key, Result(tuple(outputs), 1.5, 0.25, residency, shown=shown))
 
     async def _stored(self, key: RunKey, n: int, name: str, data: bytes) -> Output:
         path = output_key((await self._store.order(key.run_id)).spec.id, key.run_id, n, name)

@@ -1,0 +1,97 @@
+"""Who pays: the ledger, put together by what one wants to know. Labels are looked up at the jobs that are kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.domain.job import Job
+from orchestrator.domain.ledger import Entry
+from orchestrator.errors import InvalidRequest
+from orchestrator.store.port import JobQuery, Store
+
+PAGE = 200
+JOBS = "jobs"
+"""What all seconds of a run are called where they are looked up at its job."""
+
+KEYS: Mapping[str, Callable[[Entry], str | None]] = {
+    "workflow": lambda it: it.workflow or None,
+    "version": lambda it: f"{it.workflow}@{it.version}" if it.version else it.workflow or None,
+    "tenant": lambda it: it.tenant or None,
+    "pool": lambda it: it.pool,
+    "gpu": lambda it: it.gpu or None,
+    "worker": lambda it: it.worker,
+    "kind": lambda it: it.kind.value,
+}
+
+
+@dataclass(slots=True)
+class Sum:
+    """`kinds`: seconds and dollars by kind. `unpriced_s`: seconds of workers whose GPU has no rate."""
+
+    seconds: float = 0.0
+    dollars: float = 0.0
+    unpriced_s: float = 0.0
+    kinds: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+
+    def add(self, seconds: float, dollars: float | None, kind: str) -> None:
+        self.seconds += seconds
+        self.dollars += dollars or 0.0
+        self.unpriced_s += seconds if dollars is None else 0.0
+        was_s, was = self.kinds.get(kind, (0.0, 0.0))
+        self.kinds[kind] = was_s + seconds, was + (dollars or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """`groups`: None is what has no such thing: the unused time where jobs are grouped."""
+
+    groups: Mapping[str | None, Sum]
+    total: Sum
+
+
+def add_up(entries: Iterable[Entry], key: Callable[[Entry], str | None]) -> Bill:
+    groups: defaultdict[str | None, Sum] = defaultdict(Sum)
+    total = Sum()
+    for it in entries:
+        for part in (groups[key(it)], total):
+            part.add(it.seconds, None if it.rate is None else it.dollars, it.kind.value)
+    return Bill(groups, total)
+
+
+async def bill(store: Store, group_by: str, since: float, until: float) -> Bill:
+    """`group_by`: one of KEYS, or label[NAME]. Raises InvalidRequest."""
+    if group_by in KEYS:
+        return add_up(await store.ledger(since, until), KEYS[group_by])
+    if not (group_by.startswith("label[") and group_by.endswith("]")):
+        known = ", ".join(KEYS)
+        raise InvalidRequest(
+            "invalid_group", f"group_by is one of {known}, or label[NAME], not {group_by[:80]!r}", pointer="/group_by"
+        )
+    whole = add_up(await store.ledger(since, until), KEYS["kind"])
+    return await _by_label(store, group_by[6:-1], since, until, whole)
+
+
+async def _by_label(store: Store, label: str, since: float, until: float, whole: Bill) -> Bill:
+    """Jobs that ended in that time and are kept, by what they say; the rest of the ledger is nobody's."""
+    groups: defaultdict[str | None, Sum] = defaultdict(Sum)
+    for kind, (seconds, dollars) in whole.total.kinds.items():
+        groups[None].add(seconds, dollars, kind)
+    cursor = None
+    while True:
+        page = await store.jobs(JobQuery(limit=PAGE, cursor=cursor))
+        for job in page.jobs:
+            if job.completed_at is not None and since <= job.completed_at < until:
+                _move(groups, job.spec.metadata.get(label), job)
+        cursor = page.cursor
+        if cursor is None:
+            return Bill(groups, whole.total)
+
+
+def _move(groups: Mapping[str | None, Sum], value: str | None, job: Job) -> None:
+    if value is None:
+        return
+    for run in job.runs:
+        groups[value].add(run.charged_s, run.cost, JOBS)
+        groups[None].add(-run.charged_s, None if run.cost is None else -run.cost, JOBS)

@@ -1,0 +1,45 @@
+"""The ledger in Redis: hours of entries, and what they come to since the fleet began."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from orchestrator.domain.ledger import Entry, Kind
+from orchestrator.store import codec
+from orchestrator.store.database import Database
+
+HOUR_S = 3600
+
+
+class RedisCosts:
+    """Implements CostStore."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._keys = database.keys
+
+    async def ledger(self, since: float, until: float) -> Sequence[Entry]:
+        hours = range(int(since // HOUR_S), -(-int(until) // HOUR_S))
+        rows = await self._db.fetch(*(("HGETALL", self._keys.ledger(str(hour))) for hour in hours))
+        return [_entry(field, ms) for row in rows for field, ms in codec.pairs(row).items()]
+
+    async def spent(self) -> Sequence[Entry]:
+        (row,) = await self._db.fetch(("HGETALL", self._keys.ledger("total")))
+        return [_total(field, ms) for field, ms in codec.pairs(row).items()]
+
+
+def _entry(field: bytes, ms: bytes) -> Entry:
+    workflow, version, tenant, pool, gpu, rate, worker, kind = orjson.loads(field)
+    return Entry(workflow, version, tenant, pool, gpu, _rate(rate), worker, Kind(kind), int(ms) / 1000)
+
+
+def _total(field: bytes, ms: bytes) -> Entry:
+    workflow, pool, gpu, rate, kind = orjson.loads(field)
+    return Entry(workflow, "", "", pool, gpu, _rate(rate), "", Kind(kind), int(ms) / 1000)
+
+
+def _rate(raw: Any) -> float | None:
+    return float(raw) if raw else None
