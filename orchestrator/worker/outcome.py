@@ -77,11 +77,10 @@ def too_large(error: JobError, on_device: bool, worker: WorkerInfo) -> Lost:
 
 
 def figures(outcome: Outcome) -> Mapping[str, object]:
-    """What a log line tells of it: seconds, dollars, and for what went wrong its code and where, never its words."""
+    """What a log line tells of it: seconds, and for what went wrong its code and where, never its words."""
     match outcome:
         case Done(result=result):
-            seconds = {"execute_s": round(result.execute_s, 3), "load_s": round(result.load_s, 3)}
-            return seconds if result.cost is None else {**seconds, "cost": round(result.cost, 6)}
+            return {"execute_s": round(result.execute_s, 3), "load_s": round(result.load_s, 3)}
         case Failed(error=error) | Lost(error=error):
             told = {"error": error.code, "node": error.node_id, "class_type": error.class_type}
             return {key: value for key, value in told.items() if value is not None}
