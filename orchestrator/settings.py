@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
@@ -31,6 +31,7 @@ from orchestrator.worker_settings import (
     WatchdogSettings,
     WorkerEntry,
     absolute,
+    anchored,
     anchored_worker,
 )
 
@@ -73,11 +74,11 @@ class StorageSettings(Group):
 
 
 class LimitSettings(Group):
-    max_queued: int = 1_000_000
+    max_queued: int = Field(default=1_000_000, ge=1)
     """Queued runs beyond which submissions are answered 429 queue_full."""
-    max_body_bytes: int = 16 << 20
+    max_body_bytes: int = Field(default=16 << 20, ge=1)
     """One JSON body: the largest graphs that people send are a few MiB."""
-    max_upload_bytes: int = 512 << 20
+    max_upload_bytes: int = Field(default=512 << 20, ge=1)
     """One asset."""
 
 
@@ -85,8 +86,8 @@ class LeaseSettings(Group):
     worker_s: float = 15.0
     """A worker not heard from for this long is down and its runs go elsewhere."""
     heartbeat_s: float = 3.0
-    sweep_s: float = 2.0
-    leader_s: float = 3.0
+    sweep_s: float = Field(default=2.0, gt=0)
+    leader_s: float = Field(default=3.0, gt=0)
     """A leading controller not heard from for this long is replaced."""
 
     @model_validator(mode="after")
@@ -97,21 +98,21 @@ class LeaseSettings(Group):
 
 
 class RetentionSettings(Group):
-    jobs_s: float = 7 * 86400.0
+    jobs_s: float = Field(default=7 * 86400.0, ge=0)
     """Ended jobs and their outputs are kept this long."""
-    assets_s: float = 30 * 86400.0
+    assets_s: float = Field(default=30 * 86400.0, ge=0)
     """Uploaded assets are kept this long after their last use."""
-    events_s: float = 86400.0
+    events_s: float = Field(default=86400.0, ge=0)
     """A job's events are kept this long after the last one."""
-    costs_s: float = 92 * 86400.0
+    costs_s: float = Field(default=92 * 86400.0, ge=0)
     """Who spent what is known by the hour for this long."""
-    idempotency_s: float = 86400.0
+    idempotency_s: float = Field(default=86400.0, ge=0)
 
 
 class SchedulingSettings(Group):
-    overtake_s: float = 120.0
+    overtake_s: float = Field(default=120.0, ge=0)
     """A run is overtaken only by runs that arrive within this time after it, or whose tenants have had less."""
-    heads: int = 16
+    heads: int = Field(default=16, ge=1)
     """Oldest model sets looked at besides the resident ones in one decision."""
 
 
@@ -144,7 +145,12 @@ class Settings(BaseSettings):
     """The whole of fleet.yaml."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=ENV_PREFIX, env_nested_delimiter="__", env_nested_max_split=1
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_nested_max_split=1,
     )
 
     listen: str = "127.0.0.1:8200"
@@ -160,7 +166,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     storage: StorageSettings = StorageSettings()
     workers: tuple[WorkerEntry, ...] = ()
-    gpu_rates: dict[str, float] = Field(default_factory=dict)
+    gpu_rates: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Dollars an hour by GPU kind."""
     pools: dict[PoolName, PoolSettings] = Field(default_factory=dict)
     """By name; a pool needs no entry to exist."""
@@ -260,16 +266,16 @@ def _read(path: Path) -> dict[str, Any]:
 def _anchored(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The document with its paths, and the defaults of those it leaves out, relative to its folder."""
     paths = {key: document.get(key, Settings.model_fields[key].default) for key in ("data_dir", "workflows")}
-    anchored = document | {key: folder / path if isinstance(path, str | Path) else path for key, path in paths.items()}
+    found = document | {
+        key: anchored(path, folder) if isinstance(path, str | Path) else path for key, path in paths.items()
+    }
     workers = document.get("workers")
     if isinstance(workers, list):
-        anchored["workers"] = [
-            anchored_worker(entry, folder) if isinstance(entry, dict) else entry for entry in workers
-        ]
+        found["workers"] = [anchored_worker(entry, folder) if isinstance(entry, dict) else entry for entry in workers]
     storage = document.get("storage")
     if isinstance(storage, dict) and isinstance(storage.get("path"), str):
-        anchored["storage"] = storage | {"path": folder / storage["path"]}
-    return anchored
+        found["storage"] = storage | {"path": anchored(storage["path"], folder)}
+    return found
 
 
 def _check_environment(names: Iterable[str]) -> None:
@@ -292,9 +298,24 @@ def _explain(error: ValidationError, path: Path | None) -> str:
     source = variable if variable in os.environ else str(path or "environment")
     where = ".".join(str(part) for part in loc)
     if first["type"] == "extra_forbidden":
-        return f"{source}: unknown key {where}{_nearest(str(loc[-1]), _known_keys(first['loc'][:-1]))}"
-    message = first["msg"].removeprefix("Value error, ")
+        return f"{source}: unknown key {where}{_hint(str(loc[-1]), _known_keys(first['loc'][:-1]))}"
+    message = _SAID.get(first["type"], first["msg"].removeprefix("Value error, "))
     return f"{source}: {where}: {message}" if where else f"{source}: {message}"
+
+
+_SAID = {
+    "tuple_type": "it has to be a list, e.g. [a, b]",
+    "dict_type": "it has to be a mapping of names to values",
+    "model_type": "it has to be a mapping of settings",
+    "path_type": "it has to be a path, as text",
+}
+"""What pydantic tells in terms of Python."""
+
+
+def _hint(key: str, known: Collection[str]) -> str:
+    if key in known:
+        return ": a worker has url, or comfyui, and this goes with the other one"
+    return _nearest(key, known)
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -308,7 +329,7 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
         "leases": (LeaseSettings,), "retention": (RetentionSettings,), "scheduling": (SchedulingSettings,),
         "tenants": (TenantSettings,),
         "supervision": (SupervisionSettings,), "watchdog": (WatchdogSettings,),
-        "attached": (AttachedWorker, SupervisedWorker), "supervised": (SupervisedWorker,),
+        "attached": (AttachedWorker, SupervisedWorker), "supervised": (SupervisedWorker, AttachedWorker),
         "recycle": (RecycleSettings,), "pools": (PoolSettings,), "log": (LogSettings,),
     }  # fmt: skip
     models = next((groups[str(part)] for part in reversed(parents) if str(part) in groups), (Settings,))

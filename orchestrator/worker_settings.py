@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from pathlib import Path
@@ -23,7 +24,7 @@ TenantName = PoolName
 
 
 class Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class AttachedWorker(Group):
@@ -40,7 +41,8 @@ class AttachedWorker(Group):
     @field_validator("url")
     @classmethod
     def _http(cls, url: str) -> str:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # port raises, out of range
             raise ValueError(f"say where ComfyUI answers, e.g. http://127.0.0.1:8188, not {url!r}")
         return url.rstrip("/")
 
@@ -73,7 +75,7 @@ class SupervisedWorker(Group):
     """The folder that holds its main.py."""
     python: Path | None = None
     """The Python that has its packages; .venv or venv of that folder, else the one that runs comfyfleet."""
-    devices: tuple[Annotated[int, Field(ge=0)] | Literal["cpu"], ...] = Field(default=(0,), min_length=1)
+    devices: tuple[int | Literal["cpu"], ...] = Field(default=(0,), min_length=1)
     """GPUs as nvidia-smi numbers them, or cpu, which may be there more than once."""
     args: tuple[str, ...] = ()
     """More of its command line, e.g. [--reserve-vram, "1"]."""
@@ -93,6 +95,13 @@ class SupervisedWorker(Group):
     recycle: RecycleSettings = RecycleSettings()
     logs: Path | None = None
     """Folder of its log, WORKER.log; that of the worker in data_dir when omitted."""
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _devices_are_a_list(cls, devices: Any) -> Any:
+        if not isinstance(devices, list | tuple) or any(not _is_device(each) for each in devices):
+            raise ValueError(f"say GPUs by number, or cpu, as a list, e.g. [0, 1] or [cpu], not {devices!r}")
+        return devices
 
     @field_validator("args")
     @classmethod
@@ -127,6 +136,10 @@ _OUR_FLAGS = {
     "--tls-keyfile": "it is reached over loopback",
     "--tls-certfile": "it is reached over loopback",
 }
+
+
+def _is_device(value: Any) -> bool:
+    return value == "cpu" or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
 
 
 def _kind(entry: Any) -> str:
@@ -164,8 +177,13 @@ class WatchdogSettings(Group):
     """Of a node that tells no steps, or has not begun them: it may be loading models, which was seen to take 400 s."""
 
 
+def anchored(path: str | Path, folder: Path) -> Path:
+    """A path that a file in this folder names; ~ is the home of the user."""
+    return folder / os.path.expanduser(path)  # noqa: PTH111, pathlib raises for a ~ that is no user
+
+
 def anchored_worker(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
-    return entry | {key: folder / entry[key] for key in _PATHS if isinstance(entry.get(key), str)}
+    return entry | {key: anchored(entry[key], folder) for key in _PATHS if isinstance(entry.get(key), str)}
 
 
 def absolute(worker: AttachedWorker | SupervisedWorker) -> AttachedWorker | SupervisedWorker:

@@ -84,7 +84,7 @@ def _file(entry: Mapping[str, Any]) -> ModelRef | None:
 
 
 def _bytes(value: object) -> int:
-    return value if isinstance(value, int) else 0
+    return max(0, value) if isinstance(value, int) else 0
 
 
 def _dict(value: object) -> Mapping[str, Any]:

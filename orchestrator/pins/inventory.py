@@ -79,7 +79,7 @@ def _models(report: Mapping[str, Any]) -> dict[str, SeenModel] | None:
     models: dict[str, SeenModel] = {}
     for entry in map(_mapping, report["models"]):
         digest, size = entry.get("sha256"), entry.get("bytes")
-        model = SeenModel(digest if isinstance(digest, str) else None, size if isinstance(size, int) else 0)
+        model = SeenModel(digest if isinstance(digest, str) else None, max(0, size) if isinstance(size, int) else 0)
         models[f"{entry.get('folder')}/{entry.get('name')}"] = model
     return models
 

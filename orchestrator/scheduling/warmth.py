@@ -65,7 +65,7 @@ class Plan:
 def plan(wishes: Sequence[Wish], min_warm: int, stands: Sequence[Stand], apart: Set[Pair]) -> Plan:
     """What to warm now. `apart` are workflows that no worker is to be asked for both of."""
     planner = _Planner(wishes, min_warm, stands, apart)
-    for level in range(1, min_warm + 1):
+    for level in range(1, min(min_warm, len(stands) + 1) + 1):  # one more than there are: that is what is short
         for wish in wishes:
             planner.fill(wish, level)
     return Plan(tuple(planner.orders), planner.short)

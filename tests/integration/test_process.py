@@ -7,7 +7,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,12 @@ def exists(pid: int) -> bool:
     return True
 
 
+def command_lines() -> Iterator[bytes]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield path.read_bytes()
+
+
 async def test_it_and_what_it_started_are_measured_and_ended_together(start: Start, tmp_path: Path) -> None:
     process = await start(PARENT)
     child = await child_of(process, tmp_path / "log")
@@ -69,6 +76,13 @@ async def test_it_and_what_it_started_are_measured_and_ended_together(start: Sta
     process.bury()
     await eventually(lambda: not exists(child), "the child to be gone")
     assert not (tmp_path / "process.json").exists()
+
+
+async def test_one_that_cannot_be_recorded_does_not_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path)]
+    with (tmp_path / "log").open("ab") as log, pytest.raises(FileNotFoundError):
+        Process.spawn(command, 7000, tmp_path, os.environ, log, tmp_path / "none" / "process.json")
+    assert not [line for line in command_lines() if os.fsencode(tmp_path) in line]
 
 
 async def test_what_a_killed_one_left_behind_is_ended_too(start: Start, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -246,6 +247,18 @@ class TestAgentKilled:
             await fleet.worker("w")
             assert not process.alive
 
+    async def test_one_that_has_not_answered_yet_is_waited_for_as_one_of_our_own(
+        self, fleet: Fleet, w: Station, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(host, "ADOPT_S", 0.0)
+        w.sim.behave(sleep_s=2.0)
+        async with fleet.agent_of([w.host()]):
+            await noted(fleet, "waiting for it to answer")
+            pid = w.process.pid
+        async with fleet.agent_of([w.host()], name="next"):
+            await fleet.worker("w")
+            assert w.process.pid == pid
+
     async def test_one_that_fleet_yaml_wants_otherwise_is_replaced_when_it_is_free(
         self, fleet: Fleet, w: Station
     ) -> None:
@@ -358,6 +371,17 @@ async def test_a_disk_that_runs_full_drains_it_until_there_is_room(
         assert worker.note == f"1.50 GB are free for {w.folder}, less than supervision.min_free_gb of 2"
         free[0] = 2_500_000_000
         assert (await fleet.worker("w")).note is None
+        await succeeds(fleet)
+
+
+async def test_a_folder_that_was_deleted_is_made_anew_with_a_fresh_start(fleet: Fleet, w: Station) -> None:
+    async with fleet.agent_of([w.host()]):
+        await fleet.worker("w")
+        pid = w.process.pid
+        shutil.rmtree(w.folder)
+        await noted(fleet, "its files cannot be looked after")
+        await fleet.worker("w")
+        assert w.process.pid != pid
         await succeeds(fleet)
 
 

@@ -60,6 +60,15 @@ def test_a_relative_path_is_relative_to_the_file_that_names_it(write, tmp_path: 
     assert settings.storage.path == tmp_path / "pictures"
 
 
+def test_a_tilde_is_the_home_of_the_user(write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    settings = load(write("{data_dir: ~/data, workers: [{comfyui: ~/ComfyUI, lock: ~nobody-like-that/x}]}"))
+    (worker,) = settings.workers
+    assert isinstance(worker, SupervisedWorker)
+    assert (settings.data_dir, worker.comfyui) == (tmp_path / "me/data", tmp_path / "me/ComfyUI")
+    assert worker.lock == tmp_path / "etc/~nobody-like-that/x"
+
+
 def test_supervised_workers_have_their_paths_beside_the_file_and_a_name_a_device(write, tmp_path: Path) -> None:
     (tmp_path / "env").symlink_to("/usr/bin")
     settings = load(
@@ -112,7 +121,17 @@ def test_workflows_null_means_no_folder(write) -> None:
         ("workers: [{comfyiu: x}]", "unknown key workers.0.comfyiu; did you mean comfyui?"),
         ("workers: [{comfyui: x, recycle: {rss: 3}}]", "unknown key workers.0.recycle.rss; did you mean rss_gb?"),
         ("workers: [{comfyui: x, devices: []}]", "workers.0.devices: Tuple should have at least 1 item"),
-        ("workers: [{comfyui: x, devices: [gpu]}]", "workers.0.devices.0"),
+        ("workers: [{comfyui: x, devices: [gpu]}]", "workers.0.devices: say GPUs by number, or cpu, as a list"),
+        ("workers: [{comfyui: x, devices: [-1]}]", "workers.0.devices: say GPUs by number"),
+        ("workers: [{comfyui: x, devices: cpu}]", "e.g. [0, 1] or [cpu], not 'cpu'"),
+        ("workers: [{comfyui: x, args: --lowvram}]", "workers.0.args: it has to be a list"),
+        ("workers: [{comfyui: x, recycle: 5}]", "workers.0.recycle: it has to be a mapping"),
+        ("workers: [{url: 'http://h:1', devices: [0]}]", "unknown key workers.0.devices: a worker has url, or comfyui"),
+        ("workers: [{url: 'http://h:1', comfyui: x}]", "unknown key workers.0.url: a worker has url, or comfyui"),
+        ("workers: [{url: 'http://h:99999'}]", "workers.0.url: Port out of range"),
+        ("workers: [{comfyui: x, recycle: {rss_gb: .inf}}]", "recycle.rss_gb: Input should be a finite number"),
+        ("drain_s: .inf", "drain_s: Input should be a finite number"),
+        ("leases: {sweep_s: -1}", "leases.sweep_s: Input should be greater than 0"),
         ("workers: [{comfyui: x, args: [--port, '1']}]", "workers.0.args: --port is set by comfyfleet"),
         ("workers: [{comfyui: x, args: ['--listen=0.0.0.0']}]", "supervised workers answer on 127.0.0.1 alone"),
         ("workers: [{comfyui: x, id: n}, {comfyui: y, id: n}]", "two workers are called n-gpu0"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from orchestrator.worker.supervisor.home import Home
 from orchestrator.worker.supervisor.installation import Installation
 from orchestrator.worker.supervisor.lifecycle import TRANSITIONS, Happening, Life, Phase, Tolerance, advance
 from orchestrator.worker.supervisor.logbook import Logbook
-from orchestrator.worker.supervisor.process import Process
+from orchestrator.worker.supervisor.process import Process, free_port
 from orchestrator.worker.supervisor.wear import GB, Limits, Usage, worn
 from orchestrator.worker.warmup import warm_up
 from orchestrator.worker_settings import SupervisionSettings
@@ -166,7 +165,10 @@ class SupervisedHost:
             return
         self._complaint = note
         if self._process is not None and self._process.alive:
-            self._process.mark_worn(note)
+            try:
+                self._process.mark_worn(note)
+            except OSError as error:
+                log.warning("%s: the next agent will not know that %s: %s", self.info.id, note, error)
 
     def resume(self) -> None:
         self._resumed.set()
@@ -207,6 +209,12 @@ class SupervisedHost:
         if found is None:
             return
         self._process = found
+        self._complaint = found.record.worn
+        if list(found.record.command) != self._installation.command(self._home, found.record.port):
+            self.complain("fleet.yaml has another command line for it by now")
+        if not found.record.answered and not found.halted:
+            self._happen(Happening.SPAWN, f"process {found.pid} of an earlier agent is still starting")
+            return
         self._happen(Happening.ADOPT, f"process {found.pid} of an earlier agent was taken over")
         until = monotonic() + ADOPT_S
         while found.halted or not await self._answers(found):
@@ -214,14 +222,11 @@ class SupervisedHost:
                 self._happen(Happening.FAULT, f"process {found.pid} of an earlier agent does not answer")
                 return
             await asyncio.sleep(BOOT_POLL_S)
-        self._complaint = found.record.worn
-        if list(found.record.command) != self._installation.command(self._home, found.record.port):
-            self.complain("fleet.yaml has another command line for it by now")
 
     async def _check_found(self, tenant: Tenant) -> None:
         """One that was not started from what the lock says now may have code in memory that nobody can look at."""
         pinned, found = self._demands.pinned, self._process
-        if pinned is None or found is None or self._life.phase is not Phase.SERVING:
+        if pinned is None or found is None or self._life.phase not in (Phase.BOOTING, Phase.SERVING):
             return
         await tenant.tell(None, f"{self._life.note}: comparing it with {pinned.file.name}")
         try:
@@ -260,7 +265,7 @@ class SupervisedHost:
             await asyncio.sleep(self._life.due - monotonic())
         if self._demands.pinned is not None:
             await self._check(self._demands.pinned, tenant)
-        port = _free_port()
+        port = free_port()
         command = self._installation.command(self._home, port)
         try:
             await asyncio.to_thread(self._furnish)
@@ -287,6 +292,7 @@ class SupervisedHost:
         while process.alive:
             if await self._answers(process):
                 self._happen(Happening.ANSWER, f"process {process.pid} answers after {process.age_s:.1f} s")
+                process.mark_answered()
                 return
             if process.age_s > self._settings.boot_s:
                 told = f"it did not answer within supervision.boot_s of {self._settings.boot_s:g} s"
@@ -301,10 +307,10 @@ class SupervisedHost:
             await tenant.tell(None, f"{self._life.note}: ending process {process.pid}")
         if grace_s:
             process.send(SIGTERM)
-            await _within(grace_s, process)
+            await process.ended_within(grace_s)
         while process.alive:
             process.send(SIGKILL)
-            await _within(UNKILLABLE_S, process)
+            await process.ended_within(UNKILLABLE_S)
             if process.alive and tenant is not None:
                 told = f"process {process.pid} does not die, even by SIGKILL: its driver hangs; reboot this machine"
                 await tenant.tell(None, f"{self._life.note}; {told}")
@@ -331,15 +337,23 @@ class SupervisedHost:
 
     def _look(self, process: Process, busy_since: float | None) -> _Sight:
         """Looks after its files, and how it does; in a thread."""
+        crowded = ""
+        try:
+            crowded = self._tidy(0.0 if busy_since is None else monotonic() - busy_since)
+        except OSError as error:
+            self.complain(f"its files cannot be looked after: {error}")
+        return _Sight(Usage(process.rss_bytes(), self._runs, process.age_s), process.halted, crowded)
+
+    def _tidy(self, busy_s: float) -> str:
+        """Deletes what nobody needs. Answers why its disk is too full for more runs all the same, in words."""
         self._logbook.rotate()
         swept = frozenset(self._unswept)
-        self._home.sweep(swept, 0.0 if busy_since is None else monotonic() - busy_since)
+        self._home.sweep(swept, busy_s)
         self._unswept -= swept
-        usage = Usage(process.rss_bytes(), self._runs, process.age_s)
         crowded = self._crowding()
         if crowded and (own_bytes := self._home.own_bytes()) >= WORTHWHILE_BYTES:
             self.complain(f"{crowded}; {own_bytes / GB:.2f} GB are its own, which a fresh start deletes")
-        return _Sight(usage, process.halted, crowded)
+        return crowded
 
     def _crowding(self) -> str:
         """Why its disk is too full for more runs, in words."""
@@ -385,18 +399,3 @@ class SupervisedHost:
     def _last_words(self) -> str:
         said = self._logbook.last_lines()
         return f"; its last lines in {self._home.log}: {said}" if said else ""
-
-
-async def _within(seconds: float, process: Process) -> None:
-    """Returns when it has ended, or the time is up."""
-    try:
-        async with asyncio.timeout(seconds):
-            await process.ended()
-    except TimeoutError:
-        return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -54,7 +54,7 @@ class Installation:
             )
         beside = (directory / path for path in _PYTHONS)
         found = python or next((path for path in beside if path.is_file()), Path(sys.executable))
-        if not os.access(found, os.X_OK):
+        if not (found.is_file() and os.access(found, os.X_OK)):
             raise InvalidRequest(
                 "config_invalid", f"{found} cannot be executed: set `python:` to the Python that has ComfyUI's packages"
             )

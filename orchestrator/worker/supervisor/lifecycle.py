@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 
 class Happening(StrEnum):
-    SPAWN = "spawn"  # it was started
+    SPAWN = "spawn"  # it was started, by an earlier agent perhaps
     ADOPT = "adopt"  # one of an earlier agent was found, and answers
     ANSWER = "answer"  # it answers
     WEAR = "wear"  # it is too large, too old, has run enough, or an operator wants a fresh one

@@ -5,11 +5,14 @@ ComfyUI writes to the file itself, so that it says on when its agent is killed. 
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import BinaryIO
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 16 << 20
 KEPT = 3  # older files: .1 is the youngest
@@ -43,7 +46,11 @@ class Logbook:
             older = self._older(number)
             if older.exists():
                 older.replace(self._older(number + 1))
-        shutil.copyfile(self.path, self._older(1))
+        try:
+            shutil.copyfile(self.path, self._older(1))
+        except OSError as error:  # a full disk, which is no reason to let it grow
+            log.warning("what %s had is not kept: %s", self.path, error.strerror)
+            self._older(1).unlink(missing_ok=True)
         os.truncate(self.path, 0)
 
     def last_lines(self, count: int = 4) -> str:

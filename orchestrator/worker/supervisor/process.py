@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -23,15 +24,16 @@ _BOOT_ID = _PROC / "sys/kernel/random/boot_id"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What identifies a process: `started` counts clock ticks since the machine's boot. `warm`: it is fit for work.
-    `lock`: digest of the lock that it was started from, if any.
-    `worn`: why it is to be replaced."""
+    """What identifies a process: `started` counts clock ticks since the machine's boot. `answered`: it is up. `warm`:
+    it is fit for work. `lock`: digest of the lock that it was started from, if any. `worn`: why it is to be replaced.
+    """
 
     pid: int
     started: int
     boot: str
     port: int
     command: tuple[str, ...]
+    answered: bool = False
     warm: bool = False
     lock: str = ""
     worn: str = ""
@@ -67,15 +69,20 @@ class Process:
         path: Path,
         lock: str = "",
     ) -> Process:
-        """Starts it, and keeps its record at `path`. Raises OSError."""
+        """Starts it, and keeps its record at `path`. Raises OSError; then none runs."""
         child = subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
-        stat = _stat(child.pid)
-        assert stat is not None  # it is there at least as our zombie
-        process = cls(Record(child.pid, stat.started, _boot_id(), port, tuple(command), lock=lock), path, child)
-        process._keep_record()
+        try:
+            stat = _stat(child.pid)
+            assert stat is not None  # it is there at least as our zombie
+            process = cls(Record(child.pid, stat.started, _boot_id(), port, tuple(command), lock=lock), path, child)
+            process._keep_record()
+        except OSError:  # a full disk; nobody would ever find it again
+            child.kill()
+            child.wait()
+            raise
         return process
 
     @classmethod
@@ -126,8 +133,13 @@ class Process:
         """Resident memory, with that of the processes that it started. Reads all of /proc: not for an event loop."""
         return sum(_rss_bytes(pid) for pid in _group(self.pid))
 
-    def mark_warm(self) -> None:
+    def mark_answered(self) -> None:
         """So that the next agent knows."""
+        self.record = replace(self.record, answered=True)
+        self._keep_record()
+
+    def mark_warm(self) -> None:
+        """The same."""
         self.record = replace(self.record, warm=True)
         self._keep_record()
 
@@ -135,6 +147,12 @@ class Process:
         """The same."""
         self.record = replace(self.record, worn=why)
         self._keep_record()
+
+    async def ended_within(self, seconds: float) -> None:
+        """Returns when it has ended, or the time is up."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.ended()
 
     async def ended(self) -> None:
         """Returns when it has ended."""
@@ -167,6 +185,13 @@ class Process:
         partial = self._path.with_suffix(".part")
         partial.write_text(json.dumps(asdict(self.record)))
         partial.replace(self._path)
+
+
+def free_port() -> int:
+    """One of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _in_words(status: int) -> str:

@@ -66,6 +66,13 @@ def test_workflows_that_were_seen_to_part_are_kept_apart() -> None:
     assert plan([WISH_A, WISH_B], 1, [stand("w1", "a"), stand("w2")], apart).orders == (Order("w2", "b"),)
 
 
+def test_a_wish_for_more_than_there_are_costs_no_more_than_there_are() -> None:
+    made = plan([WISH_A, WISH_B], 10**12, [stand("w1", "a"), stand("w2", "a")], set())
+    assert made.orders == (Order("w1", "b"), Order("w2", "b"))
+    assert set(made.short) == {"a", "b"}
+    assert made.short["a"] == f"warm on 2 of {10**12} workers: no other can run it"
+
+
 def test_what_nobody_can_run_is_said() -> None:
     made = plan([WISH_A], 2, [stand("w1", "a"), stand("w2", able=frozenset())], set())
     assert made == Plan((), {"a": "warm on 1 of 2 workers: no other can run it"})

@@ -77,6 +77,8 @@ def test_what_is_no_installation_is_refused(checkout: Path, tmp_path: Path) -> N
         Installation.find(tmp_path, None, "cpu")
     with pytest.raises(InvalidRequest, match=r"absent cannot be executed: set `python:`"):
         Installation.find(checkout, tmp_path / "absent", "cpu")
+    with pytest.raises(InvalidRequest, match=r"ComfyUI cannot be executed: set `python:`"):
+        Installation.find(checkout, checkout, "cpu")
 
 
 def test_our_node_pack_is_shown_to_it_without_touching_the_checkout(checkout: Path, home: Home, tmp_path: Path) -> None:

@@ -61,3 +61,14 @@ def test_a_log_that_grew_is_moved_while_it_is_written_to(book: Logbook, monkeypa
     assert kept == ["4", "3", "2"]
     assert not book.path.with_name(f"w.log.{logbook.KEPT + 1}").exists()
     assert book.last_lines() == "the end"
+
+
+def test_a_log_whose_past_cannot_be_kept_is_cut_all_the_same(book: Logbook, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logbook, "MAX_BYTES", 1000)
+    monkeypatch.setattr(logbook, "KEPT", 1)
+    write(book, "x" * 1000)
+    past = book.path.with_name("w.log.1")
+    past.symlink_to("/dev/full")
+    book.rotate()
+    assert book.path.read_text() == ""
+    assert not past.is_symlink()

@@ -159,6 +159,12 @@ def test_files_without_a_name_leave_what_was_inferred_beside_what_is_known() -> 
     assert worker.report().vram == ()  # nothing at all is held
 
 
+def test_sizes_below_nothing_are_not_believed() -> None:
+    worker = residency()
+    measure(worker, [loaded("a", -GB, -GB)], cache="no executor")
+    assert worker.report().held == {}
+
+
 def test_embeddings_are_nothing_that_a_pack_could_see() -> None:
     worker = residency()
     embedding = ModelRef("embeddings", "easynegative")
