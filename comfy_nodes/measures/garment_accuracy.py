@@ -6,6 +6,8 @@ of the pattern as local features that are found again. An encoder's likeness joi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -24,19 +26,20 @@ _MOST = 300
 _PLAIN = 12  # fewer corners than this are no pattern
 
 
-def garment_accuracy(
-    picture: Picture, mask: Plane, reference: Picture, reference_mask: Plane | None, likeness: float | None = None
-) -> Measured:
-    """`raw` is the geometric mean of colour, pattern and, if given, the encoder's `likeness` (each 0..1).
+@dataclass(frozen=True, slots=True)
+class Cutout:
+    """The box around what a mask covers, at the working size, and the mask in it."""
 
-    Without a mask the reference is taken whole: a picture of the garment alone.
-    """
-    worn, worn_mask = _cut_out(picture, mask, "mask")
-    wanted, wanted_mask = _cut_out(reference, reference_mask, "reference_mask")
-    distance = palette_distance(*palette(wanted, wanted_mask), *palette(worn, worn_mask))
+    picture: Picture
+    mask: npt.NDArray[np.bool_]
+
+
+def garment_accuracy(worn: Cutout, wanted: Cutout, likeness: float | None = None) -> Measured:
+    """`raw` is the geometric mean of colour, pattern and, if given, an encoder's `likeness`, each 0..1."""
+    distance = palette_distance(palette(wanted), palette(worn))
     parts = {"palette": curve.harmless(distance, 7.0)}
     details = {"palette_difference": distance}
-    pattern = pattern_found(wanted, wanted_mask, worn, worn_mask)
+    pattern = pattern_found(wanted, worn)
     if pattern is not None:
         details["pattern_found"] = pattern
         parts["pattern"] = curve.rising(pattern, 0.02, 0.30)
@@ -46,9 +49,24 @@ def garment_accuracy(
     return Measured(raw, raw, details=details)
 
 
-def palette(picture: Picture, where: npt.NDArray[np.bool_]) -> tuple[Lab, Floats]:
+def cut_out(picture: Picture, mask: Plane | None, name: str) -> Cutout:
+    """A garment of a picture; without a mask the picture is taken whole. Raises Unscorable for an empty mask."""
+    large_enough(picture)
+    if mask is None:
+        small = shrink(picture, _SIDE)
+        return Cutout(small, np.ones(small.shape[:2], bool))
+    where = prepare_mask(mask, picture.shape) > 0.5
+    if not where.any():
+        raise Unscorable(f"{name} covers nothing: it is to cover the garment")
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    small = shrink(large_enough(picture[box]), _SIDE)
+    return Cutout(small, resize(where[box].astype(np.float32), *small.shape[:2]) > 0.5)
+
+
+def palette(garment: Cutout) -> tuple[Lab, Floats]:
     """The dominant colours (at most eight) and their shares: k-means in CIELAB, begun at evenly spaced lightnesses."""
-    inside = picture[where]
+    inside = garment.picture[garment.mask]
     small = to_lab(inside[:: max(1, len(inside) // _SAMPLES)])
     order = np.argsort(small[:, 0], kind="stable")
     centres = small[order[np.linspace(0, len(small) - 1, _COLORS).astype(int)]].astype(np.float64)
@@ -64,38 +82,20 @@ def palette(picture: Picture, where: npt.NDArray[np.bool_]) -> tuple[Lab, Floats
     return centres[kept].astype(np.float32), (shares[kept] / shares[kept].sum()).astype(np.float32)
 
 
-def palette_distance(colors1: Lab, shares1: Floats, colors2: Lab, shares2: Floats) -> float:
+def palette_distance(one: tuple[Lab, Floats], other: tuple[Lab, Floats]) -> float:
     """CIEDE2000 from each colour to the nearest one of the other palette, weighed by share, both ways."""
-    between = difference(colors1[:, None], colors2[None])
-    return float((shares1 @ between.min(axis=1) + shares2 @ between.min(axis=0)) / 2)
+    between = difference(one[0][:, None], other[0][None])
+    return float((one[1] @ between.min(axis=1) + other[1] @ between.min(axis=0)) / 2)
 
 
-def pattern_found(
-    wanted: Picture, wanted_mask: npt.NDArray[np.bool_], worn: Picture, worn_mask: npt.NDArray[np.bool_]
-) -> float | None:
+def pattern_found(wanted: Cutout, worn: Cutout) -> float | None:
     """The share of the reference's details that are found again; None for a plain garment that stayed plain.
 
     0 where one is plain and the other is not: a pattern that is missing, or one that should not be there.
     """
-    plane1, plane2 = luma(wanted), luma(worn)
-    points1, points2 = corners(plane1, wanted_mask, _MOST), corners(plane2, worn_mask, _MOST)
+    plane1, plane2 = luma(wanted.picture), luma(worn.picture)
+    points1, points2 = corners(plane1, wanted.mask, _MOST), corners(plane2, worn.mask, _MOST)
     if min(len(points1), len(points2)) < _PLAIN:
         return None if max(len(points1), len(points2)) < 2 * _PLAIN else 0.0
     others = [describe(plane2, points2, scale) for scale in _SCALES]
     return float(matched(describe(plane1, points1, 1.0), others).mean())
-
-
-def _cut_out(picture: Picture, mask: Plane | None, name: str) -> tuple[Picture, npt.NDArray[np.bool_]]:
-    """The box around what the mask covers, at the working size, and the mask in it."""
-    large_enough(picture)
-    if mask is None:
-        small = shrink(picture, _SIDE)
-        return small, np.ones(small.shape[:2], bool)
-    where = prepare_mask(mask, picture.shape) > 0.5
-    if not where.any():
-        raise Unscorable(f"{name} covers nothing: it is to cover the garment")
-    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    cut = large_enough(picture[box])
-    small = shrink(cut, _SIDE)
-    return small, resize(where[box].astype(np.float32), *small.shape[:2]) > 0.5

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from ..encoders import MissingWeights
 from ..internals.running import is_interruption, stop_if_interrupted
 from ..measures import Broken, Measure, Measured, Unscorable
 from ..measures.picture import Picture, Plane, prepare
@@ -54,10 +55,14 @@ class Scorer:
         """The judge of these inputs. What this raises fails the score of all images, what the judge raises of one."""
         raise NotImplementedError
 
+    def judge_batch(self, images: Any, *_: Any, **inputs: Any) -> Judge:
+        """As judge, for those that look at the images of a batch together."""
+        return self.judge(**inputs)
+
     def score(self, images: Any, **inputs: Any) -> tuple[Any, tuple[Score, ...]]:
         """ComfyUI's call. Shapes: images is B x H x W x C, a mask B x H x W, both also with a B of 1 for all."""
         began = perf_counter()
-        judge = _guarded(self.MEASURE, lambda: self.judge(**inputs))
+        judge = _guarded(self.MEASURE, lambda: self.judge_batch(images, **inputs))
         found = [
             judge if isinstance(judge, Failed) else self._judged(judge, images[index], index)
             for index in range(len(images))
@@ -76,7 +81,7 @@ def _guarded(measure: Measure, call: Callable[[], Any]) -> Any:
         return call()
     except Broken as broken:
         return Measured(0.0, None, str(broken))
-    except Unscorable as reason:
+    except (Unscorable, MissingWeights) as reason:
         return Failed(str(reason))
     except Exception as error:
         if is_interruption(error):
@@ -91,6 +96,22 @@ def to_array(tensor: Any) -> npt.NDArray[Any]:
         tensor = tensor.detach().cpu()
         tensor = tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
     return np.asarray(tensor)
+
+
+def sound(images: Any) -> dict[int, Picture]:
+    """The images that are pictures, by their place in the batch. The others are judged one by one, and found broken."""
+    there: dict[int, Picture] = {}
+    for index in range(len(images)):
+        try:
+            there[index] = prepare(to_array(images[index]))
+        except Unscorable:
+            continue
+    return there
+
+
+def pictures_of(images: Any) -> list[Picture]:
+    """All of a batch. Raises Unscorable if one is no picture."""
+    return [prepare(to_array(images[index])) for index in range(len(images))]
 
 
 def picture_at(images: Any, index: int) -> Picture:

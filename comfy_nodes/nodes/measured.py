@@ -9,7 +9,6 @@ from ..measures import (
     background_consistency,
     brand_color,
     composition,
-    garment_accuracy,
     reference_similarity,
     sharpness,
 )
@@ -125,36 +124,5 @@ class FleetBackgroundConsistency(Scorer):
         def judge(picture: Any, index: int) -> Any:
             there, subject = picture_at(reference, index), mask_at(mask, index)
             return background_consistency.background_consistency(picture, there, subject)
-
-        return judge
-
-
-class FleetGarmentAccuracy(Scorer):
-    """Dominant colours and the details of the pattern, of what two masks cover."""
-
-    MEASURE = garment_accuracy.MEASURE
-    DESCRIPTION = (
-        "Whether it is the same garment or product as in the reference, in another pose and scene: colours, pattern."
-    )
-
-    @classmethod
-    def further_inputs(cls) -> dict[str, dict[str, Any]]:
-        return {
-            "required": {
-                "mask": ("MASK", {"tooltip": f"Where the garment is in the images: {_REFERENCE}."}),
-                "reference": ("IMAGE", {"tooltip": f"The garment as it should be: {_REFERENCE}."}),
-            },
-            "optional": {
-                "reference_mask": (
-                    "MASK",
-                    {"tooltip": "Where it is in the reference. None: the reference shows it alone."},
-                )
-            },
-        }
-
-    def judge(self, mask: Any, reference: Any, reference_mask: Any = None) -> Judge:
-        def judge(picture: Any, index: int) -> Any:
-            wanted = picture_at(reference, index), mask_if_any(reference_mask, index)
-            return garment_accuracy.garment_accuracy(picture, mask_at(mask, index), *wanted)
 
         return judge

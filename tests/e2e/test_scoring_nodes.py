@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import AsyncIterator
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from tests.fixtures.real_comfyui import RealComfyUI, running_comfyui
+from tests.fixtures import tiny_encoders
+from tests.fixtures.real_comfyui import RealComfyUI, find_comfyui, running_comfyui
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -30,7 +32,10 @@ async def comfyui(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rea
     for name in PHOTOGRAPHS:
         with as_file(files("skimage.data") / name) as path:
             copy(path, directory / "input" / name)
-    async with running_comfyui(directory, packs={"comfyfleet": PACK}) as running:
+    models = directory.parent / "models"
+    maker = Path(tiny_encoders.__file__)
+    subprocess.run([find_comfyui().python, maker, models / "quality"], check=True, capture_output=True)
+    async with running_comfyui(directory, packs={"comfyfleet": PACK}, models=models) as running:
         yield running
 
 
@@ -84,6 +89,47 @@ async def test_every_measuring_node_scores_a_photograph(comfyui: RealComfyUI) ->
         assert original > blurred + 0.3, dimension
 
 
+async def test_every_encoding_node_scores_with_weights_from_models_quality(comfyui: RealComfyUI) -> None:
+    node = encoded_by("1")
+    alone, batch = await report_of(comfyui, node), await report_of(comfyui, encoded_by("3"))
+    assert (
+        alone.keys()
+        == batch.keys()
+        == {"prompt_alignment", "expression", "safety", "text_legibility", "garment_accuracy"}
+    )
+    for dimension, score in batch.items():
+        assert [image["value"] is not None for image in score["images"]] == [True, True], score
+        single = alone[dimension]["images"][0]
+        assert score["images"][0]["value"] == pytest.approx(single["value"], abs=1e-3), dimension
+    assert batch["safety"]["images"][0]["details"].keys() == {"neutral", "happy", "nsfw"}
+    siglip = encoded_by("1")
+    siglip["10"]["inputs"]["encoder"] = "tiny-siglip"
+    [image] = (await report_of(comfyui, siglip))["prompt_alignment"]["images"]
+    assert image["value"] is not None
+    shown = (await comfyui.get("/fleet/residency"))["models"]
+    assert {("quality", "tiny-clip/model.safetensors")} <= {
+        (model["folder"], model["name"]) for model in shown
+    } or not shown
+
+
+async def test_missing_weights_fail_the_score_and_not_the_run(comfyui: RealComfyUI) -> None:
+    graph = {
+        "1": load(PHOTOGRAPHS[0]),
+        "10": scorer("FleetPromptAlignment", prompt="a photo", encoder="a-clip-that-nobody-has"),
+        "11": scorer("FleetFaceFidelity", reference=["1", 0], encoder="buffalo_l"),
+        "12": scorer("FleetSafety", unsafe="gore", encoder="tiny-classifier"),
+        "13": scorer("FleetSharpness"),
+        "20": reporting(["10", "11", "12", "13"]),
+    }
+    scores = await report_of(comfyui, graph)
+    reasons = {dimension: score["images"][0]["reason"] for dimension, score in scores.items()}
+    assert "models/quality" in reasons["prompt_alignment"]
+    assert "models/insightface/models/buffalo_l" in reasons["face_fidelity"]
+    assert reasons["safety"] == "the classifier has no label 'gore'; it has happy, neutral, nsfw"
+    assert reasons["sharpness"] == ""
+    assert scores["sharpness"]["images"][0]["value"] > 0.5
+
+
 async def test_the_gate_computes_only_what_it_passes_on(comfyui: RealComfyUI) -> None:
     score = {"class_type": "FleetSharpness", "inputs": {"images": ["1", 0]}}
     save = {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "gate"}}
@@ -113,3 +159,27 @@ def size_of_saved(comfyui: RealComfyUI, entry: dict[str, Any]) -> tuple[int, int
     [saved] = entry["outputs"]["5"]["images"]
     with Image.open(comfyui.directory / "output" / saved["filename"]) as image:
         return image.size
+
+
+def encoded_by(images: str) -> dict[str, Any]:
+    """A graph with each node that needs an encoder (a face pack aside, which cannot be made here)."""
+    return {
+        "1": load(PHOTOGRAPHS[0]),
+        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "ImageBatch", "inputs": {"image1": ["1", 0], "image2": ["2", 0]}},
+        "4": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 512, "height": 512}},
+        "10": scorer("FleetPromptAlignment", images, prompt="a photo of an astronaut", encoder="tiny-clip"),
+        "11": scorer("FleetExpression", images, wanted="happy", encoder="tiny-classifier", faces="none"),
+        "12": scorer("FleetSafety", images, unsafe="nsfw", encoder="tiny-classifier"),
+        "13": scorer("FleetTextLegibility", images, text="two\nlines", encoder="tiny-trocr"),
+        "14": scorer("FleetGarmentAccuracy", images, mask=["4", 0], reference=["1", 0], encoder="tiny-dinov2"),
+        "20": reporting(["10", "11", "12", "13", "14"]),
+    }
+
+
+def scorer(class_type: str, images: str = "1", **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": {"images": [images, 0], **inputs}}
+
+
+def reporting(scorers: list[str]) -> dict[str, Any]:
+    return {"class_type": "FleetReport", "inputs": {f"score_{n}": [node, 1] for n, node in enumerate(scorers, 1)}}

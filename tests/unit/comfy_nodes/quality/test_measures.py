@@ -19,7 +19,7 @@ from comfy_nodes.measures.background_consistency import background_consistency
 from comfy_nodes.measures.brand_color import brand_color
 from comfy_nodes.measures.color import difference, parse_colors, to_lab
 from comfy_nodes.measures.composition import composition
-from comfy_nodes.measures.garment_accuracy import garment_accuracy
+from comfy_nodes.measures.garment_accuracy import cut_out, garment_accuracy
 from comfy_nodes.measures.picture import Picture, luma, prepare, resize, shrink
 from comfy_nodes.measures.reference_similarity import reference_similarity
 from comfy_nodes.measures.sharpness import sharpness
@@ -54,14 +54,9 @@ FOLLOWS = [
 
 
 def value(measure: Callable[..., object], picture: Picture, original: Picture) -> float:
-    further = {
-        reference_similarity: (original,),
-        background_consistency: (original, SUBJECT),
-        garment_accuracy: (None, original, None),
-    }
+    further = {reference_similarity: (original,), background_consistency: (original, SUBJECT)}
     if measure is garment_accuracy:
-        whole = np.ones(picture.shape[:2], np.float32)
-        return garment_accuracy(picture, whole, original, None).value
+        return garment_accuracy(cut_out(picture, None, "mask"), cut_out(original, None, "reference_mask")).value
     return measure(picture, *further.get(measure, ())).value  # type: ignore[attr-defined]
 
 
