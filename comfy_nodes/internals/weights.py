@@ -32,9 +32,11 @@ def roots(name: str) -> list[Path]:
 
 def place(weights: Any, file: Path) -> Any:
     """A ModelPatcher for a torch module that was read from `file`: ComfyUI loads it, offloads it, and shows it."""
-    management = module("comfy.model_management")
+    management, torch = module("comfy.model_management"), module("torch")
+    holder = torch.nn.Module()  # ComfyUI writes attributes, such as `device`, that networks of transformers refuse
+    holder.network = weights
     patcher = module("comfy.model_patcher").ModelPatcher(
-        weights, load_device=management.get_torch_device(), offload_device=module("torch").device("cpu")
+        holder, load_device=management.get_torch_device(), offload_device=torch.device("cpu")
     )
     patcher.cached_patcher_init = (_not_again, (str(file),))  # tells /fleet/residency which file it is
     return patcher

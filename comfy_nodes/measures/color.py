@@ -21,12 +21,15 @@ _TO_XYZ = np.array(  # IEC 61966-2-1, each row divided by the white point D65
     ],
     np.float32,
 )
+_STEPS = 2**14 - 1  # fine enough for errors of 0.01 in CIELAB, and many times faster than a power
+_CODES = np.arange(_STEPS + 1) / _STEPS
+_LINEAR = np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32)
 _HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
 
 
 def to_lab(srgb: npt.NDArray[np.floating[Any]]) -> Lab:
     """CIELAB of sRGB values 0..1 (... x 3)."""
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** np.float32(2.4))
+    linear = _LINEAR[np.rint(srgb * _STEPS).astype(np.int32)]
     xyz = linear @ _TO_XYZ.T
     root = np.where(xyz > 216 / 24389, np.cbrt(xyz), xyz * np.float32(841 / 108) + np.float32(4 / 29))
     x, y, z = root[..., 0], root[..., 1], root[..., 2]

@@ -28,7 +28,7 @@ _EMPTY = 2.0  # standard deviation of Lab within which nothing stands out
 def composition(picture: Picture, mask: Plane | None = None) -> Measured:
     """`raw` is the product of presence, wholeness, placement and headroom, each 0..1. `mask` is 1 on the subject."""
     small = shrink(large_enough(picture), _SIDE)
-    lab = to_lab(small)
+    lab = to_lab(small).astype(np.float64)  # the phase of what is faint must not hang on rounding
     contrast = float(lab.std(axis=(0, 1)).max())
     if contrast < _EMPTY:
         return Measured(0.0, 0.0, "the frame is empty: nothing stands out")
@@ -55,7 +55,7 @@ def saliency(lab: Lab) -> Plane:
             surprise += _residual(plane)
     away = np.linalg.norm(lab - lab.mean(axis=(0, 1)), axis=2)
     detail = np.hypot(np.gradient(lab, axis=0), np.gradient(lab, axis=1)).sum(axis=2)
-    smooth = blur((np.sqrt(surprise) * (away + 2 * detail)).astype(np.float32), 2.5)
+    smooth = blur(np.sqrt(surprise) * (away + 2 * detail), 2.5)
     return np.maximum(smooth - max(float(np.median(smooth)), 0.2 * float(smooth.max())), 0)
 
 

@@ -8,5 +8,6 @@ worker     the simulated ComfyUI of the bench: it keeps the times of its runs wh
 measures   how fast it is: one function a figure
 fan_out    how soon a thousand watchers hear of what happens
 peers      the Comfy API v2 beside the official proxy's: clients sends, yardstick serves
+quality    whether the scores of the node pack mean anything: it measures itself, and this prints it
 recovery   how soon a run goes on elsewhere when something dies or hangs: figures of promises, and not of speed
 """

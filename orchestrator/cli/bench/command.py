@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.text import Text
 
 from orchestrator.cli.bench.figures import Figure
+from orchestrator.cli.bench.quality import quality
 from orchestrator.cli.console import emit_json, emit_table, err, out
 from orchestrator.cli.options import AsJson
 
 
-def bench(as_json: AsJson = False) -> None:
-    """Measure this machine against the targets: about six minutes, best on an idle machine."""
-    figures = asyncio.run(_measure())
+class Area(StrEnum):
+    """What to measure."""
+
+    FLEET = "fleet"
+    QUALITY = "quality"
+
+
+def bench(
+    area: Annotated[Area, typer.Argument(help="The fleet's speed, or what the scores of pictures mean.")] = Area.FLEET,
+    out_folder: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Of quality: a folder for plots and the worst errors, as PNGs."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure against the targets: the fleet in six minutes, best on an idle machine; or quality, in two."""
+    figures = quality(out_folder) if area is Area.QUALITY else asyncio.run(_measure())
     if as_json:
         emit_json([{**asdict(figure), "met": figure.met} for figure in figures])
     else:

@@ -20,7 +20,8 @@ from comfy_nodes.nodes.measured import FleetBrandColor, FleetReferenceSimilarity
 from comfy_nodes.nodes.report import FleetGate, FleetReport
 from comfy_nodes.scores import Failed, Score, parse_thresholds
 
-SCHEMA = json.loads((Path(comfy_nodes.__file__).parent / "report.schema.json").read_text("utf-8"))
+HERE = Path(comfy_nodes.__file__).parent
+SCHEMA = json.loads((HERE / "report.schema.json").read_text("utf-8"))
 PICTURE = photograph("astronaut.png", 128)
 SHARP = Measure("sharpness", "a", 1, "px")
 
@@ -184,3 +185,24 @@ def test_every_input_and_output_is_explained(name: str) -> None:
     for inputs in node.INPUT_TYPES().values():
         for input_name, (_, options) in inputs.items():
             assert options["tooltip"], input_name
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("example_workflows/*.json")), ids=lambda path: path.stem)
+def test_examples_fit_the_nodes(path: Path) -> None:
+    graph = json.loads(path.read_text("utf-8"))
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    for number, source, slot, target, place, kind in graph["links"]:
+        assert nodes[source]["outputs"][slot]["type"] == nodes[target]["inputs"][place]["type"] == kind
+        assert number in nodes[source]["outputs"][slot]["links"]
+        assert nodes[target]["inputs"][place]["link"] == number
+    for node in nodes.values():
+        if node["type"] not in NODE_CLASS_MAPPINGS:
+            continue
+        ours = NODE_CLASS_MAPPINGS[node["type"]]
+        inputs = {name: spec[0] for group in ours.INPUT_TYPES().values() for name, spec in group.items()}
+        assert [output["type"] for output in node["outputs"]] == list(ours.RETURN_TYPES)
+        assert all(inputs[entry["name"]] == entry["type"] for entry in node["inputs"])
+        widgets = [name for name, kind in inputs.items() if kind in ("STRING", "FLOAT") or isinstance(kind, list)]
+        assert len(node["widgets_values"]) == len(widgets)
+        linked = {entry["name"] for entry in node["inputs"]} | set(widgets)
+        assert set(ours.INPUT_TYPES().get("required", {})) <= linked
