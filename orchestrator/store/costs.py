@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from orchestrator.domain.ledger import Entry, Kind
+from orchestrator.domain.sample import Sample
 from orchestrator.store import codec
 from orchestrator.store.database import Database
 
@@ -26,6 +27,10 @@ class RedisCosts:
         rows = await self._db.fetch(*(("HGETALL", self._keys.ledger(str(hour))) for hour in hours))
         return [_entry(field, ms) for row in rows for field, ms in codec.pairs(row).items()]
 
+    async def samples(self, workflow: str, version: int) -> Sequence[Sample]:
+        (rows,) = await self._db.fetch(("LRANGE", self._keys.profile(f"{workflow}@{version}"), 0, -1))
+        return [_sample(row) for row in rows]
+
     async def spent(self) -> Sequence[Entry]:
         (row,) = await self._db.fetch(("HGETALL", self._keys.ledger("total")))
         return [_total(field, ms) for field, ms in codec.pairs(row).items()]
@@ -39,6 +44,11 @@ def _entry(field: bytes, ms: bytes) -> Entry:
 def _total(field: bytes, ms: bytes) -> Entry:
     workflow, pool, gpu, rate, kind = orjson.loads(field)
     return Entry(workflow, "", "", pool, gpu, _rate(rate), "", Kind(kind), int(ms) / 1000)
+
+
+def _sample(raw: bytes) -> Sample:
+    document = orjson.loads(raw)
+    return Sample(document["execute_s"], document["load_s"], document["gpu"], document["nodes"])
 
 
 def _rate(raw: Any) -> float | None:

@@ -32,6 +32,7 @@
 | learned                 | string | what the dispatcher learned            | one per fleet                            |
 | catalog:D, models:D     | string | an object_info; what model files are   | TTL, renewed by the workers that have it |
 | ledger:HOUR             | hash   | who spent what -> ms                   | TTL                                      |
+| profile:WORKFLOW@V      | list   | what its last runs took, node by node  | capped; TTL                              |
 | ledger:total            | hash   | the same since ever, by workflow, pool | one per fleet                            |
 |                         |        | and kind                               |                                          |
 | workflows               | hash   | name -> active version                 | kept: registered versions are immutable  |
@@ -100,6 +101,9 @@ class Keys:
     def ledger(self, hour: str) -> str:
         """`hour`: hours since 1970, or "total"."""
         return f"{self.prefix}ledger:{hour}"
+
+    def profile(self, profile: str) -> str:
+        return f"{self.prefix}profile:{profile}"
 
     def catalog(self, digest: str) -> str:
         return f"{self.prefix}catalog:{digest}"

@@ -19,6 +19,7 @@ from orchestrator.domain.ledger import Entry
 from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
+from orchestrator.domain.sample import Sample
 from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
@@ -171,6 +172,7 @@ class Result:
     scores: Mapping[str, Score] = field(default_factory=dict[str, Score])  # by dimension, where the job has a gate
     scoring_s: float = 0.0  # of execute_s
     shown: tuple[Output, ...] = ()  # of it, or of an earlier run, what watchers have seen already
+    nodes: Mapping[str, float] = field(default_factory=dict[str, float])  # seconds by node id; see Sample
 
 
 class MailKind(StrEnum):
@@ -501,6 +503,10 @@ class CostStore(Protocol):
 
     async def ledger(self, since: float, until: float) -> Sequence[Entry]:
         """Of the whole hours (Unix seconds, UTC) that have a part of that time."""
+        ...
+
+    async def samples(self, workflow: str, version: int) -> Sequence[Sample]:
+        """What the last runs of it took, the newest first."""
         ...
 
     async def spent(self) -> Sequence[Entry]:

@@ -134,9 +134,9 @@ class RedisRuns:
         residency = codec.residency_document(result.residency)
         data = {"execute_s": result.execute_s, "load_s": result.load_s, "residency": residency}
         await self._run(
-            "commit", key, codec.dump(result.outputs), int(result.execute_s * 1000), result.load_s,
+            "commit", key, codec.dump(result.outputs), round(result.execute_s * 1000), result.load_s,
             codec.dump(residency), codec.dump(data),
-            codec.dump(result.scores), result.scoring_s,
+            codec.dump(result.scores), result.scoring_s, codec.dump(result.nodes),
             *(codec.dump(watched(index, output)) for index, output in news(result.shown, result.outputs)),
         )  # fmt: skip
 

@@ -268,6 +268,7 @@ class Execution:
             read_scores(reports),
             min(scoring_s(reports), execute_s),
             shown,
+            self.prompt.times.seconds(),
         )
 
     def _judge(self, verdict: Verdict) -> Outcome:

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from orchestrator.comfy.answers import HistoryEntry, Queue
+from orchestrator.comfy.nodetimes import NodeTimes
 from orchestrator.comfy.protocol import Event
 from orchestrator.comfy.session import Instruction, Session
 from orchestrator.errors import Retryable, WorkerFault
@@ -34,6 +35,7 @@ class Prompt:
     def __init__(self, run_id: str, context: WorkerContext, scope: CancelScope, found: bool) -> None:
         self.run_id = run_id
         self.session: Session | None = None
+        self.times = NodeTimes()
         self.posted = found  # ComfyUI was given it
         self.following = False  # ComfyUI has it, and how it ends is not known yet
         self.posted_as: str | None = None  # the client_id that hears of it
@@ -54,6 +56,7 @@ class Prompt:
         self.heard_at = monotonic()
         if self._watchdog is not None:
             self._watchdog.hear(event, self.heard_at)
+        self.times.hear(event, self.heard_at)
         instruction = self.session.hear(event)
         if instruction is Instruction.REPORT_START:
             self._begin()
@@ -147,6 +150,7 @@ class Prompt:
             await insist(lambda: self._context.client.delete_history([self.run_id]), self._context.doubt)
         self._look = False
         self._watchdog = None
+        self.times = NodeTimes()
 
     def _begin(self) -> None:
         before, gone_at = self._scope.started_at, self._context.executed_at

@@ -18,7 +18,7 @@ from orchestrator.store.port import Assignment, Idempotency, Result, RunKey, Sub
 from orchestrator.store.redis import RedisStore
 from tests.fixtures.stored import waiting
 
-EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+|models:.+|ledger:\d+")
+EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+|models:.+|ledger:\d+|profile:.+")
 OWNED = re.compile(
     r"job:[^:]+|run:.+|jobs(:status:.+|:workflow:.+)?|ended|deadlines"  # forget
     r"|queue:.+|queued(:total)?"  # the queue

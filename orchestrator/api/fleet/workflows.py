@@ -7,16 +7,27 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from orchestrator.api.errors import answer
+from orchestrator.api.fleet.views.profile import EstimateView, ProfileView, estimate_view, profile_view
 from orchestrator.api.fleet.views.workflows import WorkflowsView, WorkflowView, summary_view, workflow_view
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
-from orchestrator.controller.requests import Activation, Registration, Request
+from orchestrator.controller.estimates import estimate
+from orchestrator.controller.requests import Activation, Candidates, Registration, Request
 from orchestrator.domain.workflow import Workflow
 
 
 class WhichVersion(Request):
     version: int | None = None
     """A version other than the active one."""
+
+
+class Asked(Request):
+    """What is to be estimated."""
+
+    version: int | None = None
+    """A version other than the active one."""
+    candidates: Candidates | None = None
+    """Runs of the job; as the workflow has it when omitted."""
 
 
 class WorkflowRoutes:
@@ -58,6 +69,16 @@ class WorkflowRoutes:
                 method="POST", path="/v1/workflows/{name}/activate", handler=self.activate, body=Activation,
                 summary="Make a version the one that new jobs get, at once", answers=workflow, refusals=unknown,
             ),
+            Route(
+                method="GET", path="/v1/workflows/{name}/profile", handler=self.profile, query=WhichVersion,
+                summary="Where a workflow's time goes, node by node", refusals=unknown,
+                answers={200: Answer("What its last runs took.", ProfileView)},
+            ),
+            Route(
+                method="POST", path="/v1/workflows/{name}/estimate", handler=self.estimate, body=Asked,
+                summary="What a job would take and cost", refusals=unknown,
+                answers={200: Answer("Learned from its last runs, whatever their params.", EstimateView)},
+            ),
         )  # fmt: skip
 
     async def list_workflows(self, request: web.Request) -> web.StreamResponse:
@@ -83,6 +104,16 @@ class WorkflowRoutes:
 
     async def activate(self, request: web.Request, body: Activation) -> web.StreamResponse:
         return await self._shown(await self._registry.activate(id_of(request, "workflow", "name"), body.version))
+
+    async def profile(self, request: web.Request, query: WhichVersion) -> web.StreamResponse:
+        workflow = await self._store.workflow(id_of(request, "workflow", "name"), query.version)
+        return answer(profile_view(workflow, await self._store.samples(workflow.name, workflow.version)))
+
+    async def estimate(self, request: web.Request, body: Asked) -> web.StreamResponse:
+        workflow = await self._store.workflow(id_of(request, "workflow", "name"), body.version)
+        samples = await self._store.samples(workflow.name, workflow.version)
+        found = estimate(workflow, samples, await self._store.workers(), body.candidates)
+        return answer(estimate_view(workflow, found))
 
     async def _shown(self, workflow: Workflow) -> web.StreamResponse:
         return answer(workflow_view(workflow, (await self._store.workflows())[workflow.name]))

@@ -33,7 +33,7 @@ local function charge(run, entry, worker, from, to, kind, parts)
   local at = redis.call('HMGET', KEYS[1] .. 'worker:' .. worker, 'up', 'pool', 'gpu', 'rate')
   if not at[1] then return end -- it is down, and was charged to the runs that it had then
   from = math.max(from, tonumber(at[1]))
-  if to <= from then return end
+  to = math.max(from, to)
   redis.call('HINCRBY', KEYS[1] .. 'worker:' .. worker, 'owed', to - from)
   local told = cjson.decode(entry)
   local workflow, version = string.match(told[3], '^(.*)@(%d+)$')

@@ -121,6 +121,18 @@ local function run_end(run, event, now, outcome, data)
   return to
 end
 
+-- What a run of a workflow took, for its profile. `nodes`: JSON.
+local function sample(entry, worker, execute_ms, load_s, nodes)
+  local profile = cjson.decode(entry)[3]
+  if not string.find(profile, '@', 1, true) then return end
+  local gpu = cjson.encode(redis.call('HGET', P .. 'worker:' .. worker, 'gpu') or '')
+  local key = P .. 'profile:' .. profile
+  redis.call('LPUSH', key, string.format('{"execute_s":%.3f,"load_s":%.3f,"gpu":%s,"nodes":%s}', execute_ms / 1000,
+    load_s, gpu, nodes))
+  redis.call('LTRIM', key, 0, SAMPLES - 1)
+  redis.call('PEXPIRE', key, SAMPLES_TTL)
+end
+
 -- The runs of a job that have not ended, each as { id, state, worker }.
 local function live_runs(job)
   local live = {}

@@ -104,12 +104,13 @@ class WorkerDouble:
         return output
 
     async def finish(
-        self, key: RunKey, files: Mapping[str, bytes] | None = None, shown: tuple[Output, ...] = ()
-    ) -> None:
-        """Commits a result of these PNG files."""
+        self, key: RunKey, files: Mapping[str, bytes] | None = None, shown: tuple[Output, ...] = (),
+        nodes: Mapping[str, float] | None = None,
+    ) -> None:  # fmt: skip
+        """Commits a result of these PNG files; `nodes`: the seconds of each."""
         outputs = [await self._stored(key, n, *file) for n, file in enumerate((files or {}).items())]
         residency = Residency(vram=(ModelRef("checkpoints", "sd15.safetensors"),))
-        await self._store.commit(key, Result(tuple(outputs), 1.5, 0.25, residency, shown=shown))
+        await self._store.commit(key, Result(tuple(outputs), 1.5, 0.25, residency, shown=shown, nodes=nodes or {}))
 
     async def _stored(self, key: RunKey, n: int, name: str, data: bytes) -> Output:
         path = output_key((await self._store.order(key.run_id)).spec.id, key.run_id, n, name)
