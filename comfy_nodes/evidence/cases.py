@@ -95,11 +95,14 @@ def _composition() -> Case:
         picture = portrait(number, off)
         return picture, composition(picture)
 
-    return Case("composition", "out of frame", "of the way to the border", (0, 0.25, 0.5, 0.75, 1), 0.5, judge, 39)
+    return Case("composition", "out of frame", "of the way to the border", (0, 0.5, 0.75, 1), 0.75, judge, 39)
 
 
 def portrait(number: int, off: float) -> Picture:
-    """A part of one photograph before another out of focus; `off` is how far it went from its anchor to a border."""
+    """A part of one photograph before another out of focus; `off` is how far it went from its anchor to a border.
+
+    At a quarter it may still stand well, at a half it is out of place, from three quarters on the border cuts it.
+    """
     random = np.random.default_rng(number)
     subject = _square(photograph(PHOTOGRAPHS[number % len(PHOTOGRAPHS)]))
     behind = _square(photograph(PHOTOGRAPHS[(number * 5 + 3) % len(PHOTOGRAPHS)]))
