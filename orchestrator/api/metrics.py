@@ -10,7 +10,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
@@ -56,8 +56,9 @@ class _Fleet(Collector):
         self._workers = workers
         self._now = now
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         yield self._jobs()
+        yield self._ended()
         yield self._queue()
         yield self._ages()
         yield from self._fleet()
@@ -70,6 +71,14 @@ class _Fleet(Collector):
         family = GaugeMetricFamily("comfyfleet_jobs", "Jobs that the store keeps, by status.", labels=("status",))
         for status, count in self._counts.jobs.items():
             family.add_metric((status.value,), count)
+        return family
+
+    def _ended(self) -> CounterMetricFamily:
+        family = CounterMetricFamily(
+            "comfyfleet_jobs_ended", "Jobs that came to their end.", labels=("workflow", "status")
+        )
+        for (workflow, status), count in sorted(self._counts.ended.items()):
+            family.add_metric((workflow, status.value), count)
         return family
 
     def _queue(self) -> GaugeMetricFamily:

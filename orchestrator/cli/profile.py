@@ -34,6 +34,6 @@ def profile(name: Name, version: Version = None, url: Url = DEFAULT_URL, as_json
 
 def _row(node: dict[str, Any]) -> tuple[str, ...]:
     label = f"{node['node']} {node['title']}" if node["title"] else node["node"]
-    bar = "█" * max(1, round(node["share"] * BAR))
+    bar = "█" * round(node["share"] * BAR)
     percentiles = (seconds(node[key]) for key in ("p50", "p90", "p99"))
     return label, node["class_type"], f"{node['share']:.0%}", bar, *percentiles

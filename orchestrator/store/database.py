@@ -153,8 +153,11 @@ class Database:
                 replies[i] = reply
         return replies
 
-    @ROUND_TRIP.time()
     async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        with ROUND_TRIP.time():
+            return await self._piped(commands)
+
+    async def _piped(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         async with self._redis.pipeline(transaction=False) as pipe:
             for command in commands:
                 pipe.execute_command(*command)

@@ -119,15 +119,17 @@ class RedisJobs:
 
     async def counts(self) -> Counts:
         statuses = list(JobStatus)
-        *by_status, depth = await self._db.fetch(
+        *by_status, depth, gone = await self._db.fetch(
             *(("ZCARD", self._keys.jobs(status=status)) for status in statuses),
             ("HGETALL", self._keys.single("queued")),
+            ("HGETALL", self._keys.single("count:ended")),
         )
         queued = {_depth_key(field): int(count) for field, count in codec.pairs(depth).items()}
         pools = sorted({pool for pool, _ in queued})
         heads = await self._db.fetch(*(("ZRANGE", self._keys.queue(pool), 0, 0, "WITHSCORES") for pool in pools))
         oldest = {pool: codec.scored(head)[0][1] / 1000 for pool, head in zip(pools, heads, strict=True) if head}
-        return Counts(dict(zip(statuses, by_status, strict=True)), queued, oldest)
+        ended = {_ended_key(field): int(count) for field, count in codec.pairs(gone).items()}
+        return Counts(dict(zip(statuses, by_status, strict=True)), queued, oldest, ended)
 
     async def _page(self, query: JobQuery, cursor: str | None, limit: int) -> tuple[list[str], str | None]:
         """Ids newest first. A cursor is "CREATED_MS:ID" of the last one seen."""
@@ -193,6 +195,11 @@ def _reused(idempotency: Idempotency | None, job_id: str) -> InvalidRequest:
         f"Idempotency-Key {key!r} was used with another body: send the same body, or a new key",
         job=job_id,
     )
+
+
+def _ended_key(field: bytes) -> tuple[str, JobStatus]:
+    workflow, _, status = field.decode().rpartition(" ")
+    return workflow, JobStatus(status)
 
 
 def _depth_key(field: bytes) -> tuple[str, Priority]:

@@ -15,6 +15,7 @@
 | active:OWNER            | zset   | those of each that have not ended      | when the job ends                        |
 | client:C                | hash   | job id -> last event that C was sent   | when C was sent the last; TTL            |
 | ended, deadlines        | zset   | job ids by end, by deadline            | `forget`; when the job ends              |
+| count:ended             | hash   | how many ever, by "WORKFLOW STATUS"    | one per fleet                            |
 | unjudged, reviews       | zset   | jobs whose gate has to be asked; those | `conclude`; when the job ends            |
 |                         |        | that wait for a person, by due time    |                                          |
 | judge                   | stream | hints to the judge; capped             | capped, one per fleet                    |

@@ -20,7 +20,7 @@ from tests.fixtures.stored import waiting
 
 EXPIRING = re.compile(r"job:[^:]+:events|idem:.+|mail:.+|leader|ping|catalog:.+|models:.+|ledger:\d+|profile:.+")
 OWNED = re.compile(
-    r"job:[^:]+|run:.+|jobs(:status:.+|:workflow:.+)?|ended|deadlines"  # forget
+    r"job:[^:]+|run:.+|jobs(:status:.+|:workflow:.+)?|ended|count:ended|deadlines"  # forget
     r"|queue:.+|queued(:total)?"  # the queue
     r"|feed(:seq)?|ledger:total|learned|workflows|workflow:[^:]+(:digests)?"  # one per fleet, or immutable
     r"|workers|worker:.+|assets|asset:.+"  # reaper

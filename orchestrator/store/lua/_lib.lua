@@ -42,7 +42,7 @@ end
 -- The job's next status, or nil if the table has none.
 local function job_move(job, event, now)
   local key = P .. 'job:' .. job
-  local at = redis.call('HMGET', key, 'status', 'created', 'client', 'peer')
+  local at = redis.call('HMGET', key, 'status', 'created', 'client', 'peer', 'workflow')
   local to = JOB[tostring(at[1]) .. ' ' .. event]
   if not to or to == at[1] then return to end
   redis.call('HSET', key, 'status', to)
@@ -51,6 +51,7 @@ local function job_move(job, event, now)
   if event == 'start' then redis.call('HSETNX', key, 'started', ms(now)) end
   if JOB_ENDS[to] then
     redis.call('HSET', key, 'completed', ms(now))
+    redis.call('HINCRBY', P .. 'count:ended', (at[5] or '(graph)') .. ' ' .. to, 1)
     redis.call('HDEL', key, 'shown', 'sealed')
     redis.call('ZADD', P .. 'ended', ms(now), job)
     redis.call('ZREM', P .. 'deadlines', job)

@@ -21,7 +21,10 @@ redis.call('HSET', P .. 'job:' .. job, 'spec', spec, 'graph', graph, 'status', '
   'runs', run, 'retries', retries)
 redis.call('ZADD', P .. 'jobs', now, job)
 redis.call('ZADD', P .. 'jobs:status:queued', now, job)
-if workflow ~= '' then redis.call('ZADD', P .. 'jobs:workflow:' .. workflow, now, job) end
+if workflow ~= '' then
+  redis.call('HSET', P .. 'job:' .. job, 'workflow', workflow)
+  redis.call('ZADD', P .. 'jobs:workflow:' .. workflow, now, job)
+end
 if deadline_in ~= '' then redis.call('ZADD', P .. 'deadlines', now + deadline_in, job) end
 if extra ~= '' then redis.call('HSET', P .. 'job:' .. job, 'extra_data', extra) end
 if sealed ~= '' then redis.call('HSET', P .. 'job:' .. job, 'sealed', sealed) end
