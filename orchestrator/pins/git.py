@@ -39,7 +39,8 @@ class GitError(Exception):
 
 
 def look(folder: Path) -> SeenCheckout | None:
-    """The checkout whose top is this folder; None when it is none. Raises InvalidRequest("git_missing")."""
+    """The checkout whose top is this folder; None when it is none. Raises InvalidRequest("git_missing"), and GitError
+    for one that is damaged."""
     if not (folder / ".git").exists():
         return None
     commit = _head(folder)
@@ -47,7 +48,7 @@ def look(folder: Path) -> SeenCheckout | None:
 
 
 def tracked(folder: Path, below: str) -> frozenset[str]:
-    """The files that git tracks below a folder of a checkout, relative to the checkout."""
+    """The files that git tracks below a folder of a checkout, relative to the checkout. Raises what look raises."""
     return frozenset(filter(None, _git(folder, "ls-files", "-z", "--", below).split("\0")))
 
 
@@ -62,7 +63,12 @@ def check_out(folder: Path, pin: Checkout, address: str, hold: Sequence[int]) ->
     resumed = unfinished.exists()
     head = _head(folder) if (folder / ".git").exists() else None
     if head and not resumed:
-        if edited := _edited(folder):
+        try:
+            edited = _edited(folder)
+        except GitError as error:
+            message = f"git cannot read {folder} ({error}): move it away, then run this again"
+            raise Conflict("not_a_checkout", message) from None
+        if edited:
             raise Conflict(
                 "edited",
                 f"{folder} has files that differ from its commit: {_few(edited)}. Keep what you need elsewhere, undo "
@@ -155,6 +161,8 @@ def _git(folder: Path, *args: str, hold: Sequence[int] = ()) -> str:
     options = [part for option in _OPTIONS for part in ("-c", option)]
     environment = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_REPOSITORY}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ALLOW_PROTOCOL": "https:ssh:file", "GIT_OPTIONAL_LOCKS": "0"}
+    # A node pack whose repository is damaged lies in another one, ComfyUI's, which is not meant.
+    environment["GIT_CEILING_DIRECTORIES"] = str(folder.resolve().parent)
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *options, *args], env=environment | {"LC_ALL": "C"}, stdin=subprocess.DEVNULL,

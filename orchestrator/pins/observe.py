@@ -6,6 +6,7 @@ import os
 import tomllib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 from orchestrator.errors import FleetError, InvalidRequest, NotFound
 from orchestrator.pins import git, interpreter
@@ -31,12 +32,9 @@ def observe(
     if not folder.is_dir():
         raise NotFound("no_comfyui", f"{folder} is no folder: name one that ComfyUI is installed in")
     gaps: dict[str, str] = {}
-    comfyui = git.look(folder)
-    if comfyui is None:
-        gaps["comfyui"] = f"{folder} is no git checkout"
+    comfyui = _checkout(folder, "comfyui", gaps)
     installed = _installed(python or environment_python(folder), folder, gaps)
-    packs = {path.name: git.look(path) for path in _packs(folder)}
-    gaps |= {f"node_pack {name}": "it is no git checkout" for name, seen in packs.items() if seen is None}
+    packs = {path.name: _checkout(path, f"node_pack {path.name}", gaps) for path in _packs(folder)}
     found = dict(_models(folder) if wanted is None else _some_models(folder, wanted))
     return Observed(
         comfyui=comfyui or SeenCheckout(None),
@@ -63,6 +61,25 @@ def environment_python(folder: Path) -> Path | None:
     return next((path for name in (ENVIRONMENT, "venv") if (path := python_of(folder / name)).exists()), None)
 
 
+def _checkout(folder: Path, what: str, gaps: dict[str, str]) -> SeenCheckout | None:
+    try:
+        seen = git.look(folder)
+    except git.GitError as error:
+        gaps[what] = f"git cannot read it: {error}"
+        return None
+    if seen is None or seen.commit is None:
+        gaps[what] = "it is no git checkout" if seen is None else "its HEAD is no commit"
+    return seen
+
+
+def _tracked(folder: Path, below: str) -> frozenset[str]:
+    """What ComfyUI's own repository has there: nothing, if it has none that can be read, which is a gap already."""
+    try:
+        return git.tracked(folder, below) if (folder / ".git").exists() else frozenset()
+    except git.GitError:
+        return frozenset()
+
+
 def _installed(python: Path | None, folder: Path, gaps: dict[str, str]) -> Environment | None:
     if python is None:
         gaps["python"] = gaps["packages"] = f"there is no environment at {folder / ENVIRONMENT}"
@@ -76,7 +93,7 @@ def _installed(python: Path | None, folder: Path, gaps: dict[str, str]) -> Envir
 
 def _packs(folder: Path) -> list[Path]:
     """What ComfyUI imports from custom_nodes, but for what its own repository holds there, and the fleet's own."""
-    shipped = git.tracked(folder, "custom_nodes") if (folder / ".git").exists() else frozenset[str]()
+    shipped = _tracked(folder, "custom_nodes")
     return [
         path
         for path in sorted((folder / "custom_nodes").glob("*"))
@@ -93,13 +110,14 @@ def _is_ours(pack: Path) -> bool:
         declaration = tomllib.loads((pack / "pyproject.toml").read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    return declaration.get("project", {}).get("name") == OWN_PACK
+    project = declaration.get("project")
+    return isinstance(project, dict) and cast("dict[str, Any]", project).get("name") == OWN_PACK
 
 
 def _models(folder: Path) -> Iterator[tuple[str, Path]]:
     """All files below models that are not part of ComfyUI's repository, each under the name that ComfyUI has for it."""
     root = folder / "models"
-    ours = git.tracked(folder, "models") if (folder / ".git").exists() else frozenset[str]()
+    ours = _tracked(folder, "models")
     found: dict[str, Path] = {}
     for parent, folders, names in os.walk(root, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

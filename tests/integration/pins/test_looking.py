@@ -14,7 +14,7 @@ import pytest
 from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.lock import Checkout
 from orchestrator.pins.observe import observe
-from tests.fixtures.pinned import BIG, Run, World, load
+from tests.fixtures.pinned import BIG, Run, World, load, make_repo
 
 
 def test_a_snapshot_is_completed_from_the_folder(world: World, run: Run, lock_file: Path, tmp_path: Path) -> None:
@@ -104,6 +104,24 @@ def test_a_running_comfyui_is_held_against_its_lock(
         "package alpha is 1.1, the lock says 1.0",
     ]
     assert "put comfyfleet's node pack" in run("verify", "--lock", lock_file, "--url", f"{url}/x", code=2)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "why"),
+    [("HEAD", "its HEAD is no commit"), ("index", "git cannot read it: fatal: .git/index: ")],
+)
+def test_a_damaged_repository_is_a_gap_and_not_the_one_around_it(tmp_path: Path, damaged: str, why: str) -> None:
+    comfyui = tmp_path / "ComfyUI"
+    pack = comfyui / "custom_nodes" / "Pack"
+    (commit,) = make_repo(comfyui, {"main.py": "", ".gitignore": "custom_nodes\n"})
+    make_repo(pack, {"__init__.py": "", "pyproject.toml": "project = 5"})
+    (pack / ".git" / damaged).write_text("garbage")
+    seen = observe(comfyui, Path(sys.executable), Hashes(tmp_path / "hashes.json"))
+    assert seen.node_packs is not None
+    assert (seen.comfyui.commit, seen.node_packs["Pack"].checkout.commit) == (commit, None)
+    assert seen.gaps["node_pack Pack"].startswith(why)
+    (comfyui / ".git" / damaged).write_text("garbage")
+    assert observe(comfyui, Path(sys.executable), Hashes(tmp_path / "hashes.json")).gaps["comfyui"].startswith(why)
 
 
 def test_names_are_those_that_comfyui_finds_first(world: World, tmp_path: Path) -> None:
