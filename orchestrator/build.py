@@ -48,9 +48,10 @@ from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids
 from orchestrator.pins.pinned import Pinned, read_lock
 from orchestrator.scheduling.policy import Rules
-from orchestrator.settings import Settings, handed_over, host_port
+from orchestrator.settings import Settings, TraceSettings, handed_over, host_port
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
+from orchestrator.telemetry import traces
 from orchestrator.worker.agent import Agent
 from orchestrator.worker.host import AttachedHost, Host
 from orchestrator.worker.supervisor.home import Home
@@ -174,11 +175,31 @@ async def _shared(settings: Settings, redis_url: str) -> AsyncIterator[Shared]:
     try:
         storage = open_storage(settings)
         try:
-            yield Shared(store, storage)
+            async with _traced(settings.traces):
+                yield Shared(store, storage)
         finally:
             await storage.close()
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def _traced(settings: TraceSettings) -> AsyncIterator[None]:
+    """Raises InvalidRequest where there is nothing to trace with."""
+    if settings.endpoint is None:
+        yield
+        return
+    try:
+        from orchestrator.telemetry import otel  # here, as it is an extra
+    except ImportError as error:
+        message = f"traces.endpoint needs OpenTelemetry ({error}): pip install 'comfyfleet[otel]'"
+        raise InvalidRequest("config_invalid", message) from error
+    provider = otel.provider(settings.endpoint, settings.share, _process_name())
+    try:
+        with traces.told_to(otel.OtelTracer(provider)):
+            yield
+    finally:
+        await asyncio.to_thread(provider.shutdown)  # sends what there is
 
 
 @asynccontextmanager

@@ -141,6 +141,15 @@ class LogSettings(Group):
     """Also write what unforeseen exceptions say, which may quote prompts; otherwise a hash and the length of it."""
 
 
+class TraceSettings(Group):
+    """Needs the extra: pip install 'comfyfleet[otel]'."""
+
+    endpoint: str | None = None
+    """Base URL of an OTLP collector over HTTP, e.g. http://otel-collector:4318; omitted, nothing is traced."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Of the jobs that come without a trace. Those that bring one go by what it says."""
+
+
 class Settings(BaseSettings):
     """The whole of fleet.yaml."""
 
@@ -184,6 +193,7 @@ class Settings(BaseSettings):
     supervision: SupervisionSettings = SupervisionSettings()
     watchdog: WatchdogSettings = WatchdogSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -331,6 +341,7 @@ def _known_keys(parents: tuple[int | str, ...]) -> list[str]:
         "supervision": (SupervisionSettings,), "watchdog": (WatchdogSettings,),
         "attached": (AttachedWorker, SupervisedWorker), "supervised": (SupervisedWorker, AttachedWorker),
         "recycle": (RecycleSettings,), "pools": (PoolSettings,), "log": (LogSettings,),
+        "traces": (TraceSettings,),
     }  # fmt: skip
     models = next((groups[str(part)] for part in reversed(parents) if str(part) in groups), (Settings,))
     return [key for model in models for key in model.model_fields]

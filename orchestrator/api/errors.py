@@ -16,6 +16,7 @@ import orjson
 from aiohttp import HttpVersion11, web
 
 from orchestrator.errors import Busy, Conflict, FleetError, InvalidRequest, NotFound
+from orchestrator.telemetry import traces
 from orchestrator.telemetry.ids import about
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ _FROM_AIOHTTP = {404: "no_such_route", 405: "method_not_allowed", 413: "body_too
 
 _REQUEST_ID = web.RequestKey("request_id", str)
 _USABLE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})  # they begin nothing, and there are many of them
 MAX_MESSAGE = 2000  # characters; a message that quotes a huge document must not become one
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -120,7 +122,14 @@ def refusal(error: FleetError) -> web.Response:
 async def refuse_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turns whatever a handler raises into the answer that tells it."""
     with about(request=request_id(request)):
-        return await _answered(request, handler)
+        if not traces.on() or request.method in _HARMLESS:
+            return await _answered(request, handler)
+        told = {"http.request.method": request.method, "http.route": _route(request), "request": request_id(request)}
+        parent = request.headers.get("traceparent")
+        with traces.span(f"{request.method} {_route(request)}", told, parent=parent, server=True):
+            response = await _answered(request, handler)
+            traces.note({"http.response.status_code": response.status})
+            return response
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -131,8 +140,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         status = status_of(error)
         if status == 500:
             return _unexpected(request)
-        resource = request.match_info.route.resource
-        route = f"{request.method} {resource.canonical if resource else '-'}"
+        route = f"{request.method} {_route(request)}"
         log.info("refused: %s", error.code, extra={"route": route, "status": status})  # its words may quote a prompt
         return refusal(error)
     except web.HTTPException as error:
@@ -145,6 +153,12 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         raise
     except Exception:  # noqa: BLE001 - the edge: the caller gets an answer, the log gets the story
         return _unexpected(request)
+
+
+def _route(request: web.Request) -> str:
+    """As it is documented, without what the caller put into it."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "-"
 
 
 async def meet_expectation(request: web.Request) -> web.StreamResponse | None:

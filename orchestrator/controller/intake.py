@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -40,6 +40,7 @@ from orchestrator.graph.stage import asset_ids
 from orchestrator.graph.validate import check_structure, validate
 from orchestrator.store.clients_port import Posted
 from orchestrator.store.port import Idempotency, Store, Submission
+from orchestrator.telemetry import traces
 
 log = logging.getLogger(__name__)
 
@@ -176,9 +177,11 @@ class Intake:
             deadline_s=None if spec.deadline_at is None else spec.deadline_at - spec.created_at,
         )  # fmt: skip
         more = first_candidates(spec.gate, secrets.randbelow)
-        submitted = await self._store.submit(
-            Submission(spec, graph, entry, idempotency, more, if_active=if_active, posted=posted, secrets=keys)
-        )
+        if traces.on():
+            spec = replace(spec, traceparent=traces.traceparent())
+        submission = Submission(spec, graph, entry, idempotency, more, if_active=if_active, posted=posted, secrets=keys)
+        with traces.span("submit", {"job": spec.id, "workflow": spec.workflow, "pool": spec.pool}):
+            submitted = await self._store.submit(submission)
         if submitted.created:
             log.info(
                 "job %s accepted", submitted.job_id,

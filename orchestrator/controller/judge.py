@@ -21,6 +21,7 @@ from orchestrator.errors import Busy, NotFound
 from orchestrator.quality.candidates import candidates, latest
 from orchestrator.quality.gate import Accept, Fail, Rerun, Review, Verdict, Wait, judge, mark, rank, settle
 from orchestrator.store.port import AskPerson, Conclusion, Deliver, FailJob, MoreCandidates, Store
+from orchestrator.telemetry import traces
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,9 @@ class Judge:
 async def conclude(store: Store, job: Job, gate: Gate, verdict: Verdict) -> bool:
     """Has the store carry the verdict out; False if more has happened to the job since it was read."""
     judgement, conclusion = _carried_out(job, gate, verdict)
-    done = await store.conclude(job.spec.id, job.ended, judgement, conclusion)
+    told = {"job": job.spec.id, "verdict": judgement.state.value, "ended": job.ended}
+    with traces.span("judge", told, parent=job.spec.traceparent):
+        done = await store.conclude(job.spec.id, job.ended, judgement, conclusion)
     if done and conclusion is not None:
         log.info("job %s: %s", job.spec.id, judgement.state, extra={"job": job.spec.id, "chosen": judgement.chosen})
     return done

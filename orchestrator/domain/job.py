@@ -88,6 +88,7 @@ class JobSpec:
     outputs: tuple[str, ...] = ()  # node ids whose files are delivered; empty: every output node
     gate: Gate | None = None  # None: what its one run makes is delivered as it is
     origin: Origin | None = None
+    traceparent: str | None = None  # W3C's, of the request: whoever works on it goes on with that trace
 
     def dated(self, created_at: float) -> JobSpec:
         """As created at that moment by the store's clock, which replaces the submitter's."""

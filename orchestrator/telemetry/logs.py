@@ -21,6 +21,7 @@ import orjson
 from orchestrator.errors import FleetError
 from orchestrator.settings import LogSettings
 from orchestrator.telemetry.ids import current
+from orchestrator.telemetry.traces import trace_id
 
 OURS = "orchestrator"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -53,9 +54,10 @@ class _Formatter(logging.Formatter):
         return super().formatException(ei) if self._verbatim else "\n".join(_story(ei[1]))
 
     def fields(self, record: logging.LogRecord) -> Mapping[str, Any]:
-        """The ids of what it is about, and what was given as `extra`."""
+        """The ids of what it is about, its trace, and what was given as `extra`."""
+        trace = {"trace": traced} if (traced := trace_id()) else {}
         extra = {key: value for key, value in vars(record).items() if key not in _STANDARD}
-        return {**current(), **extra}
+        return {**current(), **trace, **extra}
 
     def exception(self, record: logging.LogRecord) -> str | None:
         return self.formatException(record.exc_info) if record.exc_info and record.exc_info[1] else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 from orchestrator.comfy.answers import HistoryEntry
@@ -20,6 +20,7 @@ from orchestrator.graph.needs import needs
 from orchestrator.graph.stage import break_cache
 from orchestrator.quality.report import read_scores, scoring_s
 from orchestrator.store.port import Graph, Order, Result, RunKey
+from orchestrator.telemetry import traces
 from orchestrator.telemetry.ids import about
 from orchestrator.worker import metrics
 from orchestrator.worker.backoff import insist
@@ -42,6 +43,7 @@ from orchestrator.worker.outcome import (
 )
 from orchestrator.worker.prompt import Prompt, vanished
 from orchestrator.worker.relay import Relay
+from orchestrator.worker.tracing import NodeTimes, traced
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class Execution:
         self.harvest: Harvest | None = None  # once there is an order
         self._models: tuple[ModelRef, ...] = ()
         self._load_s: float | None = None  # thought to be spent on loading these
+        self._nodes = NodeTimes() if traces.on() else None
 
     def stop(self, why: Stop, note: str = "") -> None:
         """Gives it up as soon as that is safe. What has begun is not given back."""
@@ -92,6 +95,8 @@ class Execution:
         """What its ComfyUI says of it, or of whatever it executes; what names no run is no sign of progress."""
         if not isinstance(event, Text | Unknown):
             self.prompt.hear(event)
+            if self._nodes is not None:
+                self._nodes.hear(event, time())
         if self.relay is not None:
             self.relay.hear(event, frame)
 
@@ -100,7 +105,7 @@ class Execution:
         with about(run=self.run_id, worker=self._context.info.id):
             order = await self._claim()
             if order is not None:
-                with about(job=order.spec.id):
+                with about(job=order.spec.id), traced(order):
                     await self._serve(order)
 
     async def _serve(self, order: Order) -> None:
@@ -117,7 +122,9 @@ class Execution:
         except Superseded:
             await self.prompt.halt()
             outcome = Dropped()
-        log.info("run %s: %s", self.run_id, type(outcome).__name__.lower(), extra=figures(outcome))
+        ended = type(outcome).__name__.lower()
+        log.info("run %s: %s", self.run_id, ended, extra=figures(outcome))
+        traces.note({"outcome": ended, **figures(outcome)})
         if isinstance(outcome, Done) or await self._is_over():
             self._context.finished.append(self.run_id)
         self._context.learn(outcome)
@@ -201,7 +208,11 @@ class Execution:
         self._models, self._load_s = self._needs(order).models, None
         if not self._found:
             await self._submit(order, graph, alone)
-        entry = await self.prompt.follow(order.spec.timeout_s, self._announce)
+        try:
+            entry = await self.prompt.follow(order.spec.timeout_s, self._announce)
+        finally:
+            if self._nodes is not None and self.scope.started_at is not None:
+                self._nodes.tell(graph, monotonic() - self.scope.started_at)
         self._history = entry.document
         verdict = session.conclude(entry)
         if not isinstance(verdict, Collect):
@@ -210,8 +221,9 @@ class Execution:
         self._context.residency.run(self._models)
         self._context.digests.used(self._models)
         try:
-            async with self.scope.held():
-                outputs = await harvest.finish(verdict.outputs)
+            with traces.span("deliver", {"outputs": len(verdict.outputs)}):
+                async with self.scope.held():
+                    outputs = await harvest.finish(verdict.outputs)
         except NotFound as error:
             return missing_file(error.message)
         return Done(self._result(order, entry, outputs))
@@ -239,8 +251,9 @@ class Execution:
             self._context.posting.release()
 
     async def _staged(self, graph: Graph) -> Graph:
-        async with self.scope.held():
-            return await self._context.stager.stage(graph, self.run_id)
+        with traces.span("stage"):
+            async with self.scope.held():
+                return await self._context.stager.stage(graph, self.run_id)
 
     async def _announce(self, waited_s: float) -> None:
         key = self.key
