@@ -76,7 +76,7 @@ def too_large(error: JobError, on_device: bool, worker: WorkerInfo) -> Lost:
     return Lost(replace(error, message=message, details=details), vram_over=worker.vram_bytes)
 
 
-def figures(outcome: Outcome) -> Mapping[str, object]:
+def figures(outcome: Outcome) -> Mapping[str, str | float]:
     """What a log line tells of it: seconds, and for what went wrong its code and where, never its words."""
     match outcome:
         case Done(result=result):
