@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from orchestrator.cli import costs, demo, doctor, jobs, pins, profile, reviews, run, serve, simulate, workers, workflows
+from orchestrator.cli import (
+    costs,
+    demo,
+    doctor,
+    jobs,
+    pins,
+    plan,
+    profile,
+    reviews,
+    run,
+    serve,
+    simulate,
+    workers,
+    workflows,
+)
 from orchestrator.cli.bench import command as bench
 from orchestrator.cli.errors import OneLineErrors
 
@@ -38,6 +52,7 @@ app.add_typer(workers.app, name="workers", rich_help_panel=SETUP)
 app.command(rich_help_panel=SETUP)(workers.residency)
 app.command(rich_help_panel=SETUP)(costs.costs)
 app.command(rich_help_panel=SETUP)(profile.profile)
+app.command("plan", rich_help_panel=SETUP)(plan.plan_capacity)
 app.command(rich_help_panel=SETUP)(doctor.doctor)
 app.command(rich_help_panel=SETUP)(bench.bench)
 app.command(rich_help_panel=SETUP)(simulate.simulate)
