@@ -6,12 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.domain.job import Job
-from orchestrator.domain.ledger import Entry
+from orchestrator.domain.ledger import UNUSED, Entry, Kind
 from orchestrator.errors import InvalidRequest
-from orchestrator.store.port import JobQuery, Store
+from orchestrator.store.port import Store
 
-PAGE = 200
 JOBS = "jobs"
 """What all seconds of a run are called where they are looked up at its job."""
 
@@ -74,24 +72,20 @@ async def bill(store: Store, group_by: str, since: float, until: float) -> Bill:
 
 
 async def _by_label(store: Store, label: str, since: float, until: float, whole: Bill) -> Bill:
-    """Jobs that ended in that time and are kept, by what they say; the rest of the ledger is nobody's."""
+    """Jobs that ended in that time and are kept, by what they say. The rest of the ledger goes to None: jobs without
+    the label, jobs that are not over or not kept, and what was unused."""
     groups: defaultdict[str | None, Sum] = defaultdict(Sum)
-    for kind, (seconds, dollars) in whole.total.kinds.items():
-        groups[None].add(seconds, dollars, kind)
-    cursor = None
-    while True:
-        page = await store.jobs(JobQuery(limit=PAGE, cursor=cursor))
-        for job in page.jobs:
-            if job.completed_at is not None and since <= job.completed_at < until:
-                _move(groups, job.spec.metadata.get(label), job)
-        cursor = page.cursor
-        if cursor is None:
-            return Bill(groups, whole.total)
-
-
-def _move(groups: Mapping[str | None, Sum], value: str | None, job: Job) -> None:
-    if value is None:
-        return
-    for run in job.runs:
-        groups[value].add(run.charged_s, run.cost, JOBS)
-        groups[None].add(-run.charged_s, None if run.cost is None else -run.cost, JOBS)
+    async for page in store.ended_between(since, until):
+        for job in page:
+            value = job.spec.metadata.get(label)
+            for run in job.runs if value is not None else ():
+                groups[value].add(run.charged_s, run.cost, JOBS)
+    labelled = list(groups.values())
+    rest, total = groups[None], whole.total
+    rest.seconds = total.seconds - sum(it.seconds for it in labelled)
+    rest.dollars = total.dollars - sum(it.dollars for it in labelled)
+    rest.unpriced_s = total.unpriced_s - sum(it.unpriced_s for it in labelled)
+    rest.kinds = {kind: spent for kind, spent in total.kinds.items() if Kind(kind) in UNUSED}
+    unused_s, unused = (sum(column) for column in zip((0.0, 0.0), *rest.kinds.values(), strict=True))
+    rest.kinds[JOBS] = rest.seconds - unused_s, rest.dollars - unused
+    return Bill(groups, total)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from orchestrator.store.seal import Seal
 from orchestrator.store.watch import RedisWatch
 
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
+PAGE = 200  # jobs that are read in one go
 SCAN_PAGES = 40  # how many pages a filtered list reads before it answers with what it has and a cursor
 
 
@@ -108,6 +109,13 @@ class RedisJobs:
 
     async def watch(self) -> RedisWatch:
         return RedisWatch(self._db)
+
+    async def ended_between(self, since: float, until: float) -> AsyncIterator[Sequence[Job]]:
+        first, last = int(since * 1000), f"({int(until * 1000)}"
+        (ids,) = await self._db.fetch(("ZRANGEBYSCORE", self._keys.single("ended"), first, last))
+        for start in range(0, len(ids), PAGE):
+            page = [job_id.decode() for job_id in ids[start : start + PAGE]]
+            yield [job for job in await self._read(page) if job]
 
     async def queue_position(self, job_id: str) -> int | None:
         runs, spec = (await self._db.fetch(("HMGET", self._keys.job(job_id), "runs", "spec")))[0]
