@@ -7,7 +7,7 @@ FROM nvidia/cuda:12.8.1-base-ubuntu24.04
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates ffmpeg git libgl1 libglib2.0-0 python3 python3-venv tini \
+ && apt-get install -y --no-install-recommends ca-certificates ffmpeg git libgl1 libglib2.0-0t64 python3 python3-venv tini \
  && rm -rf /var/lib/apt/lists/*
 # A checkout, installed as such: comfyfleet puts comfy_nodes beside it into every ComfyUI that it starts.
 WORKDIR /opt/comfyfleet/src

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.bench.workload import long
 from orchestrator.cli.client import FleetClient
 from orchestrator.settings import Settings
-from tests.fixtures.up import DEADLINE_S, has, until
+from tests.fixtures.up import has, until
 
 UNITS = Path(__file__).parents[3] / "deploy/systemd"
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
@@ -110,18 +111,23 @@ def test_a_drain_has_the_time_that_it_needs(name: str, machine: Path) -> None:
 async def test_a_job_goes_through_the_controller_and_the_agent_of_the_units(
     machine: Path, listener: socket.socket, sim_process, redis_url: str, namespace: str
 ) -> None:
-    comfyui = await sim_process()
+    comfyui = await sim_process(step_seconds=0.2)
     redis = {"url": redis_url, "namespace": namespace}
-    (machine / "etc/fleet.yaml").write_text(json.dumps({"redis": redis, "workers": [{"url": comfyui.url}]}))
-    processes = [
-        await Unit("comfyfleet-controller.service", machine).start(listener),
-        await Unit("comfyfleet-agent.service", machine).start(),
-    ]
+    config = {"redis": redis, "workers": [{"url": comfyui.url}], "drain_s": 0.2}
+    (machine / "etc/fleet.yaml").write_text(json.dumps(config))
+    controller = await Unit("comfyfleet-controller.service", machine).start(listener)
+    agent = await Unit("comfyfleet-agent.service", machine).start()
     async with FleetClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as fleet:
         await fleet.post("/v1/jobs", {"workflow": GRAPH})
         await until(lambda: has(fleet, "succeeded", 1), "the job to succeed")
+        await fleet.post("/v1/jobs", {"workflow": long(steps=1000, seed=1)})
+        await until(lambda: has(fleet, "running", 1), "a job of minutes to run")
+        assert await ended(agent) == 0  # it waits for drain_s, and not for the job
+    assert await ended(controller) == 0
     assert {path.name for path in (machine / "state").iterdir()} >= {"secret", "storage"}  # nothing is kept elsewhere
-    for process in processes:
-        process.terminate()
-        async with asyncio.timeout(DEADLINE_S):
-            assert await process.wait() == 0
+
+
+async def ended(process: asyncio.subprocess.Process) -> int:
+    process.terminate()
+    async with asyncio.timeout(Settings.model_fields["drain_s"].default):
+        return await process.wait()
