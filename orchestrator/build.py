@@ -54,8 +54,9 @@ from orchestrator.store.redis import RedisStore
 from orchestrator.telemetry import traces
 from orchestrator.worker.agent import Agent
 from orchestrator.worker.host import AttachedHost, Host
+from orchestrator.worker.supervisor.demands import Demands
 from orchestrator.worker.supervisor.home import Home
-from orchestrator.worker.supervisor.host import Demands, SupervisedHost
+from orchestrator.worker.supervisor.host import SupervisedHost
 from orchestrator.worker.supervisor.installation import Device, Installation
 from orchestrator.worker.supervisor.wear import GB, Limits, staggered
 from orchestrator.worker_settings import AttachedWorker, RecycleSettings, SupervisedWorker
@@ -141,8 +142,15 @@ async def _embedded_redis(settings: Settings) -> AsyncIterator[str]:
 @contextmanager
 def _only_user(data_dir: Path) -> Iterator[None]:
     """Two with one data_dir would share its Redis, and the first to end would take it away from the other."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "up.lock").open("w") as file:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = (data_dir / "up.lock").open("w")
+    except OSError as error:
+        message = (
+            f"nothing can be kept in {data_dir} ({error.strerror}): set data_dir to a folder of yours"
+        )
+        raise InvalidRequest("config_invalid", message) from error
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with the process, however it ends
         except BlockingIOError:

@@ -304,6 +304,13 @@ def test_up_says_that_its_port_is_taken(run, fleet: str) -> None:
     assert "--port" in said
 
 
+def test_up_says_that_its_data_dir_cannot_be_used(run, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.yaml"
+    file.write_text("data_dir: /dev/null/data")
+    said = one_line(run("up", "--config", str(file), "--port", "0", code=2))
+    assert "nothing can be kept in /dev/null/data (Not a directory): set data_dir" in said
+
+
 def test_up_says_that_its_data_dir_is_taken(run, config: Path) -> None:
     said = one_line(run("up", "--config", str(config), "--port", "0", code=2))
     assert f"another comfyfleet up uses {config.parent / 'data'}" in said

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
@@ -22,17 +22,17 @@ from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.pins.lock import Lock
 from orchestrator.pins.pinned import Pinned
-from orchestrator.store.port import Graph
 from orchestrator.worker import metrics
 from orchestrator.worker.context import End
 from orchestrator.worker.drift import KEPT_FROM_TELLING, conforming, lock_of_installed
 from orchestrator.worker.host import Tenant
+from orchestrator.worker.supervisor.demands import Demands
 from orchestrator.worker.supervisor.home import Home
 from orchestrator.worker.supervisor.installation import Installation
 from orchestrator.worker.supervisor.lifecycle import TRANSITIONS, Happening, Life, Phase, Tolerance, advance
 from orchestrator.worker.supervisor.logbook import Logbook
 from orchestrator.worker.supervisor.process import Process, free_port
-from orchestrator.worker.supervisor.wear import GB, Limits, Usage, worn
+from orchestrator.worker.supervisor.wear import GB, Usage, worn
 from orchestrator.worker.warmup import warm_up
 from orchestrator.worker_settings import SupervisionSettings
 
@@ -44,18 +44,7 @@ ADOPT_S = 15.0  # for one that was found to answer: it may be loading a model
 ANSWER_S = 5.0
 WORTHWHILE_BYTES = 100_000_000  # of inputs above all, which are kept for as long as it lives
 UNKILLABLE_S = 5.0
-NO_LIMITS = Limits()
 HALTED_POLLS = 2  # in a row, after which a process that a signal stopped is not waited for
-
-
-@dataclass(frozen=True, slots=True)
-class Demands:
-    """What its operator asks of the ComfyUIs of one worker."""
-
-    required_classes: Sequence[str] = ()
-    warmup: Graph | None = None
-    pinned: Pinned | None = None
-    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
