@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.scheduling.cost import Cost, cost
 from orchestrator.scheduling.feasible import refusal
@@ -18,44 +18,66 @@ OTHERS = 3  # other workers that are told about: in a small fleet all, in a larg
 FILES = 8
 
 
-def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cost, now: float) -> Mapping[str, Any]:
-    """The reasons of an assignment, JSON-ready, as they stand before it is booked."""
+class Explanation(NamedTuple):
+    """What there is to say of an assignment, before it is booked; put into words where it is carried out."""
+
+    its: Cost
+    resident: tuple[str, ...]  # paths of files that the worker holds
+    loads: tuple[str, ...]
+    considered: tuple[tuple[str, Cost], ...]  # by worker
+    refused: tuple[tuple[str, str], ...]
+    tenant: str
+    ahead_s: float  # GPU-seconds (by weight) that its tenant is ahead of what all are measured by
+    allowed_s: float
+    within: bool
+
+    def reasons(self) -> Mapping[str, Any]:
+        """JSON-ready."""
+        considered = [{"worker": worker, **_terms(theirs)} for worker, theirs in self.considered]
+        considered.sort(key=itemgetter("finish_s", "worker"))
+        return {
+            "why": _why(self.its, self.loads, considered),
+            **_terms(self.its),
+            "resident": list(self.resident[:FILES]),
+            "loads": list(self.loads[:FILES]),
+            "considered": considered,
+            "refused": dict(self.refused),
+            "share": {
+                "tenant": self.tenant,
+                "ahead_s": round(self.ahead_s, 1),
+                "allowed_s": self.allowed_s,
+                "within": self.within,
+            },
+        }
+
+
+def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cost, now: float) -> Explanation:
+    """Of an assignment that is about to be booked."""
     profile = index.next_profile(group)
-    considered: list[Mapping[str, Any]] = []
-    refused: dict[str, str] = {}
+    considered: list[tuple[str, Cost]] = []
+    refused: list[tuple[str, str]] = []
     for view in _others(pool.fleet, group, chosen):
         reason = refusal(view, group, pool.fleet)
-        if reason is not None:
-            refused[view.id] = reason
-            continue
-        theirs = cost(view, group, profile, index.learned, now)
-        considered.append({"worker": view.id, **_terms(theirs)})
-    considered.sort(key=itemgetter("finish_s", "worker"))
-    vram = chosen.memory.vram
-    loads = [file.path for file in group.files if file not in vram]
-    return {
-        "why": _why(its, loads, considered),
-        **_terms(its),
-        "resident": [file.path for file in group.files if file in vram][:FILES],
-        "loads": loads[:FILES],
-        "considered": considered,
-        "refused": refused,
-        "share": _share(index, pool, group),
-    }
-
-
-def _share(index: Index, pool: Pool, group: Group) -> Mapping[str, Any]:
-    """Where its tenant stands: how many GPU-seconds (by weight) it is ahead of what all are measured by."""
+        if reason is None:
+            considered.append((view.id, cost(view, group, profile, index.learned, now)))
+        else:
+            refused.append((view.id, reason))
+    vram, files = chosen.memory.vram, group.files
     tenant = index.waiting.tenant(group.next)
-    return {
-        "tenant": tenant.name,
-        "ahead_s": round(tenant.had - pool.fairness.level, 1),
-        "allowed_s": pool.fairness.allowance_s,
-        "within": not group.excess,
-    }
+    return Explanation(
+        its,
+        tuple([file.path for file in files if file in vram]),
+        tuple([file.path for file in files if file not in vram]),
+        tuple(considered),
+        tuple(refused),
+        tenant.name,
+        tenant.had - pool.fairness.level,
+        pool.fairness.allowance_s,
+        not group.excess,
+    )
 
 
-def _why(its: Cost, loads: list[str], considered: list[Mapping[str, Any]]) -> str:
+def _why(its: Cost, loads: Sequence[str], considered: Sequence[Mapping[str, Any]]) -> str:
     when = "is free" if its.wait_s <= 0 else f"is free in about {its.wait_s:.1f} s"
     what = (
         "has nothing to load" if not loads else f"loads {len(loads)} file{'s' * (len(loads) > 1)} in {its.load_s:.1f} s"

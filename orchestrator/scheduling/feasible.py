@@ -56,6 +56,8 @@ CHECKS: tuple[Check, ...] = (state, classes, models, memory, avoid)
 
 def refusal(view: WorkerView, group: Group, fleet: Fleet) -> str | None:
     """Why the worker cannot take the group's runs now, by the first of CHECKS that says so; None if it can."""
+    if view.state is WorkerState.READY and view.offer is not None and _passes(view, view.offer, group, fleet):
+        return None
     for check in CHECKS:
         reason = check(view, group, fleet)
         if reason is not None:
@@ -79,11 +81,16 @@ def fits(view: WorkerView, groups: Iterable[Group], fleet: Fleet) -> Iterator[Gr
     offer = view.offer
     if offer is not None:
         for group in groups:
-            # What needs more VRAM than somebody has was tried there, and so avoids that worker.
-            if (group.lacks.get(offer) or lack(group, offer)) is NOTHING and not (
-                group.avoid and (avoid(view, group, fleet) or not roomy(view, group))
-            ):
+            if _passes(view, offer, group, fleet):
                 yield group
+
+
+def _passes(view: WorkerView, offer: Offer, group: Group, fleet: Fleet) -> bool:
+    """All CHECKS in one go, of a worker that is ready and has this offer."""
+    if (group.lacks.get(offer) or lack(group, offer)) is not NOTHING:
+        return False
+    # What needs more VRAM than somebody has was tried there, and so avoids that worker.
+    return not group.avoid or (roomy(view, group) and avoid(view, group, fleet) is None)
 
 
 def lack(group: Group, offer: Offer) -> Lack:

@@ -197,6 +197,32 @@ class Holders:
 _NOBODY: Mapping[WorkerView, str | None] = MappingProxyType({})
 
 
+class OpenHolders:
+    """Which of the open workers hold a file. They come and go with every run: kept as cheap as can be."""
+
+    __slots__ = ("_by_file",)
+
+    def __init__(self) -> None:
+        self._by_file: dict[ModelFile, dict[WorkerView, None]] = {}
+
+    def of(self, file: ModelFile) -> Iterable[WorkerView]:
+        return self._by_file.get(file, ())
+
+    def add(self, view: WorkerView, files: Iterable[ModelFile]) -> None:
+        for file in files:
+            if file in self._by_file:
+                self._by_file[file][view] = None
+            else:
+                self._by_file[file] = {view: None}
+
+    def remove(self, view: WorkerView, files: Iterable[ModelFile]) -> None:
+        for file in files:
+            workers = self._by_file[file]
+            del workers[view]
+            if not workers:
+                del self._by_file[file]
+
+
 class Fleet:
     """The workers of one pool, and which of them are open for a run: the one that has been so for longest first."""
 
@@ -204,7 +230,7 @@ class Fleet:
         self.workers: dict[str, WorkerView] = {}
         self.open: dict[WorkerView, None] = {}
         self.holders = Holders()
-        self.open_holders = Holders()
+        self.open_holders = OpenHolders()
         self.floor: Mapping[ModelFile, int] = {}  # on how many workers a file is to be, whether or not runs need it
 
     def update(self, view: WorkerView, is_open: bool) -> None:
@@ -228,12 +254,9 @@ class Fleet:
 
     def tell(self, view: WorkerView, contents: Contents) -> None:
         """What the worker has under the names of its files: those that it holds are noted as that."""
-        noted = (self.holders, self.open_holders) if view in self.open else (self.holders,)
-        for holders in noted:
-            holders.remove(view, view.files)
+        self.holders.remove(view, view.files)
         view.memory.contents = contents
-        for holders in noted:
-            holders.add(view, view.files)
+        self.holders.add(view, view.files)
 
     def remove(self, view: WorkerView) -> None:
         self.update(view, is_open=False)

@@ -42,8 +42,9 @@ class Memory:
     def load_s(self, files: Iterable[ModelFile]) -> float:
         """Seconds to bring the files into VRAM, by the priors."""
         seconds = 0.0
+        vram = self.vram
         for file in files:
-            if file not in self.vram:
+            if file not in vram:
                 seconds += FIXED_S + self.contents.bytes(file) / (RAM_BYTES_S if file in self.ram else DISK_BYTES_S)
         return seconds
 

@@ -68,6 +68,8 @@ class Contents:
         return self._by_file[file]
 
     def bytes(self, file: ModelFile) -> int:
+        if not self._by_ref:
+            return file.bytes
         content = self.of(file)
         return content.bytes if content and content.bytes else file.bytes
 

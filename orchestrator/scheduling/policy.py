@@ -16,7 +16,7 @@ from typing import Any
 
 from orchestrator.scheduling import ticket as tickets
 from orchestrator.scheduling.cost import Cost, cost, evict_s
-from orchestrator.scheduling.explain import explain
+from orchestrator.scheduling.explain import Explanation, explain
 from orchestrator.scheduling.feasible import fits, refusal
 from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import Index
@@ -46,7 +46,12 @@ class Placement:
     run_id: str
     attempt: int
     worker: str
-    reasons: Mapping[str, Any]
+    explanation: Explanation
+
+    @property
+    def reasons(self) -> Mapping[str, Any]:
+        """Why this worker and not the others, JSON-ready."""
+        return self.explanation.reasons()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +211,11 @@ class _Match:
             return False
         if group.patience and group.patience[0] == group.head and group.patience[1] <= self._now:
             return False
+        holders = self._fleet.holders.of(group.anchor)
+        if not holders:
+            return False
         ours = self._cost(view, group)
         ours_s = ours.finish_s + self._evict_s(view, group)
-        holders = self._fleet.holders.of(group.anchor)
         behind_s = (group.size - 1) * ours.execute_s / max(1, len(holders))
         never_seen = not self._index.learned.knows(self._index.next_profile(group))
         if behind_s >= ours_s and not never_seen:
@@ -224,7 +231,10 @@ class _Match:
 
     def _sooner(self, view: WorkerView, group: Group, limit_s: float) -> bool:
         """Whether the group's next run would be done there, and what that costs others paid, in less than this."""
-        return view.wait_s(self._now) < limit_s and self._total_s(view, group) < limit_s
+        if view.wait_s(self._now) >= limit_s:
+            return False
+        finish_s = self._cost(view, group).finish_s
+        return finish_s < limit_s and finish_s + self._evict_s(view, group) < limit_s
 
     def _cost(self, view: WorkerView, group: Group) -> Cost:
         return cost(view, group, self._index.next_profile(group), self._index.learned, self._now)
@@ -238,11 +248,11 @@ class _Match:
 
     def _assign(self, group: Group, view: WorkerView) -> None:
         its = self._cost(view, group)
-        reasons = explain(self._index, self._pool, group, view, its, self._now)
+        explanation = explain(self._index, self._pool, group, view, its, self._now)
         held = self._index.take(group)
         held.load_s, held.execute_s = its.load_s, its.execute_s
         self._index.give(held, view, self._now)
-        self._placements.append(Placement(tickets.run_id(held.number), held.trait.attempt, view.id, reasons))
+        self._placements.append(Placement(tickets.run_id(held.number), held.trait.attempt, view.id, explanation))
 
     def _has_room(self) -> bool:
         return len(self._placements) < AT_ONCE

@@ -92,9 +92,9 @@ def test_holders_count_what_each_holds_under_what_it_is_known_as(lives: list[Ste
         view.memory.report([files[n] for n in held], ())
         fleet.update(view, is_open=bool(held))
     for file in files:
+        assert set(fleet.open_holders.of(file)) == fleet.holders.of(file).keys() & fleet.open.keys()
         for view in views:
             mine = view.memory.contents.sha256(file)
-            for holders, among in ((fleet.holders, views), (fleet.open_holders, fleet.open)):
-                theirs = [it.memory.contents.sha256(file) for it in among if file in it.memory.vram]
-                alike = [sha256 for sha256 in theirs if None in (mine, sha256) or sha256 == mine]
-                assert holders.alike(file, view) == len(alike)
+            theirs = [it.memory.contents.sha256(file) for it in views if file in it.memory.vram]
+            alike = [sha256 for sha256 in theirs if None in (mine, sha256) or sha256 == mine]
+            assert fleet.holders.alike(file, view) == len(alike)
