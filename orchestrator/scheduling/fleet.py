@@ -92,11 +92,16 @@ class WorkerView:
     def gpu(self) -> str:
         return self.info.gpu or self.info.device or ""
 
+    @property
+    def first(self) -> Held:
+        """What it executes, or is about to; there is something."""
+        return next(iter(self.held.values()))
+
     def wait_s(self, now: float) -> float:
         """Expected seconds until it could begin another run."""
         if not self.held:
             return 0.0
-        first = next(iter(self.held.values())).work_s
+        first = self.first.work_s
         elapsed = max(0.0, now - self.since)
         return self.work_s - first + max(first - elapsed, OVERRUN * elapsed)
 
@@ -106,7 +111,7 @@ class WorkerView:
             return None
         if not self.held:
             return self.since
-        first = next(iter(self.held.values())).work_s
+        first = self.first.work_s
         if len(self.held) > 1 and (len(self.held) >= MAX_HELD or self.work_s - first >= COVER_S):
             return None
         return self.since + self.work_s - LEAD_S

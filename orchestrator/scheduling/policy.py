@@ -174,13 +174,15 @@ class _Match:
         return best
 
     def _choose_worker(self, group: Group) -> WorkerView | None:
-        """The open worker that would finish the group's next run soonest; None if there is none, or it should wait."""
+        """The open worker that would finish the group's next run soonest; None if there is none, or it should wait.
+
+        Behind a run that takes nobody knows how long it goes only if there is no other."""
         best: WorkerView | None = None
-        least = inf
+        least = True, inf
         for view in self._open_for(group):
-            seconds = self._total_s(view, group)
-            if seconds < least:
-                best, least = view, seconds
+            total = self._is_trying(view), self._total_s(view, group)
+            if total < least:
+                best, least = view, total
         return None if best is None or self._should_wait(group, best) else best
 
     def _open_for(self, group: Group) -> Iterable[WorkerView]:
@@ -205,7 +207,8 @@ class _Match:
         """Whether workers that hold the group's files will have served all of it before this one could.
 
         Then the group waits: until the worker that it hopes for takes something, or for as long as loading would take.
-        The same where nobody can tell, as such a run was never seen: what looks like a backlog may be gone in a moment.
+        So it does, and all of it together, while one of its profile is tried for the first time, as what looks like a
+        backlog may be gone in a moment: until that has taken as long.
         """
         if group.anchor is None or group.anchor in view.memory.vram:
             return False
@@ -217,21 +220,34 @@ class _Match:
         ours = self._cost(view, group)
         ours_s = ours.finish_s + self._evict_s(view, group)
         behind_s = (group.size - 1) * ours.execute_s / max(1, len(holders))
-        never_seen = not self._index.learned.knows(self._index.next_profile(group))
-        if behind_s >= ours_s and not never_seen:
+        tried = self._first_try(islice(holders, self._rules.heads), self._index.next_profile(group))
+        if tried is not None and self._now - tried.since < ours.load_s:
+            self._index.wait_for(tried, group, tried.since + ours.load_s)
+            return True
+        if behind_s >= ours_s:
             return False
         for other in islice(holders, self._rules.heads):
             if other is view or refusal(other, group, self._fleet) is not None:
                 continue
-            busy = other not in self._fleet.open
-            if (never_seen and busy) or self._sooner(other, group, ours_s - behind_s):
+            if self._sooner(other, group, ours_s - behind_s):
                 self._index.wait_for(other, group, self._now + ours.load_s)
                 return True
         return False
 
+    def _first_try(self, views: Iterable[WorkerView], profile: str) -> WorkerView | None:
+        """Who of them has had a run of the profile for longest, if no such run was ever seen to end."""
+        if self._index.learned.knows(profile):
+            return None
+        trying = [view for view in views if view.held and view.first.trait.profile == profile]
+        return min(trying, key=lambda view: view.since, default=None)
+
+    def _is_trying(self, view: WorkerView) -> bool:
+        """Whether it executes what was never seen to end: what is left of it is a mere guess."""
+        return bool(view.held) and not self._index.learned.knows(view.first.trait.profile)
+
     def _sooner(self, view: WorkerView, group: Group, limit_s: float) -> bool:
         """Whether the group's next run would be done there, and what that costs others paid, in less than this."""
-        if view.wait_s(self._now) >= limit_s:
+        if view.wait_s(self._now) >= limit_s or self._is_trying(view):
             return False
         finish_s = self._cost(view, group).finish_s
         return finish_s < limit_s and finish_s + self._evict_s(view, group) < limit_s

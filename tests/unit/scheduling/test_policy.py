@@ -133,6 +133,33 @@ def test_it_does_not_wait_for_one_that_is_busy_for_longer() -> None:
     assert placed(decide(index, 0.0)) == {run_id(1): "warm", run_id(2): "cold"}
 
 
+def test_runs_that_nobody_has_seen_wait_together_for_the_first_one_as_long_as_a_load_takes() -> None:
+    """While it is tried the backlog may be gone in a moment; then whoever is idle takes what waits, all at once."""
+    index = fleet(*(f"idle-{n}" for n in range(8)), **{f"warm-{n}": "a" for n in range(3)})
+    for number in range(1, 4):
+        index.queued(entry(number, "a", at=float(number)), 0.0)
+    assert set(placed(decide(index, 0.0)).values()) == {"warm-0", "warm-1", "warm-2"}
+    for number in range(1, 4):
+        index.started(run_id(number), f"warm-{number - 1}", float(number - 1))  # one after the other
+    for number in range(4, 10):
+        index.queued(entry(number, "a", at=float(number)), 3.0)
+    assert not decide(index, 3.0).placements
+    at = index.timers.next_at
+    assert at is not None
+    assert at <= 3.4  # loading takes 3.3 s
+    assert sorted(placed(decide(index, 3.4)).values()) == [f"idle-{n}" for n in range(6)]
+
+
+def test_nothing_is_put_behind_a_run_that_nobody_has_seen_while_another_worker_is_idle() -> None:
+    index = fleet(*(f"idle-{n}" for n in range(3)), **{f"warm-{n}": "a" for n in range(2)})
+    for number in (1, 2):
+        index.queued(entry(number, "a", at=float(number)), 0.0)
+    for run, name in placed(decide(index, 0.0)).items():
+        index.started(run, name, 0.0)
+    index.queued(entry(3, "a", at=3.0), 9.0)  # by the prior both are done in a second: loading takes longer
+    assert one(index, 9.0).worker.startswith("idle")
+
+
 def test_it_does_not_wait_for_longer_than_loading_would_have_taken() -> None:
     index = fleet("cold", warm="a")
     learn(index, "flow@1", 1.0)
