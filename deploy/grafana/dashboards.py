@@ -127,7 +127,7 @@ WORKFLOW = Dashboard("Workflow", (
     Panel("Execution, p95", "s", p95("comfyfleet_run_execute_seconds", "workflow", OF_WORKFLOW)),
     Panel("Loading, p95", "s", p95("comfyfleet_run_load_seconds", "workflow", OF_WORKFLOW)),
     Panel("Delivery, p95", "s", p95("comfyfleet_run_deliver_seconds", "workflow", OF_WORKFLOW)),
-    Panel("GPU seconds a second", "short", {"{{workflow}}": ledger(SECONDS, "workflow", OF_WORKFLOW)},
+    Panel("GPU seconds a second", "short", {"{{workflow}}": ledger(SECONDS, "workflow", f"{OF_WORKFLOW}, {IN_RUNS}")},
           "How many workers the workflow keeps busy.", stacked=True),
 ), {"workflow": RUNS})  # fmt: skip
 

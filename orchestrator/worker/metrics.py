@@ -28,7 +28,14 @@ RESTARTS = Counter(
     "comfyfleet_worker_restarts", "Ends of a supervised ComfyUI that another was started after, by why.",
     ("worker", "cause"),
 )  # fmt: skip
+RESTART_CAUSES = ("crash", "fault", "retired")
 RETRIES = Counter(
     "comfyfleet_run_retries", "Runs that were given back to be tried again, by the code of what went wrong.",
     ("worker", "cause"),
 )  # fmt: skip
+
+
+def expect_restarts(worker: str) -> None:
+    """Has them be told from the start: Prometheus does not see a counter rise that begins with its first event."""
+    for cause in RESTART_CAUSES:
+        RESTARTS.labels(worker, cause)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import LogSettings
-from orchestrator.telemetry import logs
+from orchestrator.telemetry import logs, traces
 from orchestrator.telemetry.ids import about
 
 PROMPT = "a heron at dawn, for nobody else's eyes"
@@ -64,6 +64,17 @@ async def test_a_task_tells_the_ids_of_where_it_was_started(written) -> None:
     with about(worker="w2"):
         await task
     assert json.loads(stream.getvalue())["worker"] == "w1"
+
+
+def test_a_line_tells_the_trace_that_it_belongs_to(written) -> None:
+    class Listener:
+        def traceparent(self) -> str:
+            return "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    stream = written()
+    with traces.told_to(Listener()):
+        log.info("working")
+    assert json.loads(stream.getvalue())["trace"] == "0af7651916cd43dd8448eb211c80319c"
 
 
 def test_for_a_person_ids_are_told_once(written) -> None:

@@ -60,13 +60,9 @@ class SupervisedHost:
     """`home` is claimed by whoever makes this, and released by `close`."""
 
     def __init__(
-        self,
-        info: WorkerInfo,
-        installation: Installation,
-        home: Home,
-        demands: Demands,
-        settings: SupervisionSettings,
+        self, info: WorkerInfo, installation: Installation, home: Home, demands: Demands, settings: SupervisionSettings
     ) -> None:
+        metrics.expect_restarts(info.id)
         self.info = info
         self.locked: Mapping[str, str] = {}
         self._locked_packs = frozenset[str]()
