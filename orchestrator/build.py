@@ -146,9 +146,7 @@ def _only_user(data_dir: Path) -> Iterator[None]:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = (data_dir / "up.lock").open("w")
     except OSError as error:
-        message = (
-            f"nothing can be kept in {data_dir} ({error.strerror}): set data_dir to a folder of yours"
-        )
+        message = f"nothing can be kept in {data_dir} ({error.strerror}): set data_dir to a folder of yours"
         raise InvalidRequest("config_invalid", message) from error
     with lock as file:
         try:
