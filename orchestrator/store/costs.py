@@ -13,6 +13,7 @@ from orchestrator.store import codec
 from orchestrator.store.database import Database
 
 HOUR_S = 3600
+SAMPLES = 200  # of each version of a workflow
 
 
 class RedisCosts:
@@ -28,7 +29,7 @@ class RedisCosts:
         return [_entry(field, ms) for row in rows for field, ms in codec.pairs(row).items()]
 
     async def samples(self, workflow: str, version: int) -> Sequence[Sample]:
-        (rows,) = await self._db.fetch(("LRANGE", self._keys.profile(f"{workflow}@{version}"), 0, -1))
+        (rows,) = await self._db.fetch(("LRANGE", self._keys.profile(f"{workflow}@{version}"), 0, SAMPLES - 1))
         return [_sample(row) for row in rows]
 
     async def spent(self) -> Sequence[Entry]:

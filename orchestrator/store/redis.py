@@ -12,7 +12,7 @@ from orchestrator.domain import asset, job, run, worker
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store.catalog import RedisCatalog
 from orchestrator.store.clients import RedisClients
-from orchestrator.store.costs import RedisCosts
+from orchestrator.store.costs import SAMPLES, RedisCosts
 from orchestrator.store.database import Database
 from orchestrator.store.dispatch import RedisDispatch
 from orchestrator.store.jobs import RedisJobs
@@ -28,7 +28,6 @@ JUDGE_LENGTH = 10_000  # hints; `unjudged` has what is trimmed
 MAIL_LENGTH = 1_000  # to one agent; what is trimmed, its heartbeat tells
 MAIL_TTL_S = 3600.0
 LEDGER_ROWS = 20_000  # of one hour; beyond, tenants, versions and workers that are new to it are taken together
-SAMPLES = 200  # of each version of a workflow
 SAMPLES_TTL_S = 90 * 86400.0
 CATALOG_TTL_S = 86400.0
 FORGET_WORKER_S = 86400.0
@@ -79,6 +78,7 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         "WORKER_LEASE": leases.worker_s * 1000,
         "LEDGER_ROWS": LEDGER_ROWS,
         "SAMPLES": SAMPLES,
+        "SAMPLES_TIDY": SAMPLES // 4,
         "SAMPLES_TTL": SAMPLES_TTL_S * 1000,
         "LEDGER_TTL": retention.costs_s * 1000,
         "EVENTS_TTL": retention.events_s * 1000,

@@ -17,19 +17,21 @@ local function book(who, kind, from, to)
     local till = math.min(to, (hour + 1) * HOUR)
     local key = LEDGER .. string.format('%d', hour)
     local field = cjson.encode({ who[1], who[2], who[3], who[4], who[5], who[6], who[7], kind })
-    if redis.call('HLEN', key) >= LEDGER_ROWS and redis.call('HEXISTS', key, field) == 0 then
+    local rows = redis.call('HLEN', key)
+    if rows >= LEDGER_ROWS and redis.call('HEXISTS', key, field) == 0 then
       field = cjson.encode({ who[1], '', '(others)', who[4], who[5], who[6], '(others)', kind })
     end
     redis.call('HINCRBY', key, field, till - from)
-    redis.call('PEXPIRE', key, LEDGER_TTL)
+    if rows == 0 then redis.call('PEXPIRE', key, LEDGER_TTL) end
     entries[#entries + 1] = { key, field, till - from }
     from = till
   end
   return entries
 end
 
--- Charges a run for what it had of its worker. `parts`: { kind, ms } of what comes first in it; the rest is `kind`.
-local function charge(run, entry, worker, from, to, kind, parts)
+-- Charges a run for what it had of its worker, and keeps what was booked where it may have to be booked anew: `kept`.
+-- `parts`: { kind, ms } of what comes first in it; the rest is `kind`.
+local function charge(run, entry, worker, from, to, kind, parts, kept)
   local at = redis.call('HMGET', KEYS[1] .. 'worker:' .. worker, 'up', 'pool', 'gpu', 'rate')
   if not at[1] then return end -- it is down, and was charged to the runs that it had then
   from = math.max(from, tonumber(at[1]))
@@ -39,22 +41,26 @@ local function charge(run, entry, worker, from, to, kind, parts)
   local workflow, version = string.match(told[3], '^(.*)@(%d+)$')
   local who = { workflow or '(graph)', version or '', told[6], at[2], at[3], at[4], worker }
   local key = KEYS[1] .. 'run:' .. run
-  local booked = cjson.decode(redis.call('HGET', key, 'booked') or '[]')
-  local charged = redis.call('HINCRBY', key, 'charged', to - from)
+  local was = redis.call('HMGET', key, 'charged', 'booked')
+  local charged = to - from + (was[1] or 0)
+  redis.call('HSET', key, 'charged', string.format('%d', charged))
   if at[4] ~= '' then redis.call('HSET', key, 'cost', charged * at[4] / HOUR) end
+  local booked = cjson.decode(was[2] or '[]')
   for _, part in ipairs(parts) do
     local till = math.min(to, from + math.floor(part[2]))
     for _, it in ipairs(book(who, part[1], from, till)) do booked[#booked + 1] = it end
     from = till
   end
   for _, it in ipairs(book(who, kind, from, to)) do booked[#booked + 1] = it end
-  redis.call('HSET', key, 'booked', cjson.encode(booked))
+  if kept then redis.call('HSET', key, 'booked', cjson.encode(booked)) end
 end
 
 -- What a run was charged for turned out to be something else.
 local function rebook(run, kind)
   local key = KEYS[1] .. 'run:' .. run
-  local booked = cjson.decode(redis.call('HGET', key, 'booked') or '[]')
+  local booked = redis.call('HGET', key, 'booked')
+  if not booked then return end
+  booked = cjson.decode(booked)
   for _, it in ipairs(booked) do
     if redis.call('EXISTS', it[1]) == 1 then
       if redis.call('HINCRBY', it[1], it[2], -it[3]) <= 0 then redis.call('HDEL', it[1], it[2]) end
@@ -64,7 +70,7 @@ local function rebook(run, kind)
       redis.call('HINCRBY', it[1], it[2], it[3])
     end
   end
-  if #booked > 0 then redis.call('HSET', key, 'booked', cjson.encode(booked)) end
+  redis.call('HSET', key, 'booked', cjson.encode(booked))
 end
 
 -- When the first of what a worker executes began; now, if nothing does.
@@ -98,7 +104,7 @@ local function close(worker, now)
   local key = KEYS[1] .. 'worker:' .. worker
   for _, run in ipairs(redis.call('ZRANGE', key .. ':runs', 0, -1)) do
     local at = redis.call('HMGET', KEYS[1] .. 'run:' .. run, 'started', 'entry')
-    if at[1] then charge(run, at[2], worker, tonumber(at[1]), now, 'lost', {}) end
+    if at[1] then charge(run, at[2], worker, tonumber(at[1]), now, 'lost', {}, true) end
   end
   settle(worker, now)
   redis.call('HDEL', key, 'up', 'paid', 'owed')

@@ -128,8 +128,9 @@ local function sample(entry, worker, execute_ms, load_s, nodes)
   if not string.find(profile, '@', 1, true) then return end
   local gpu = cjson.encode(redis.call('HGET', P .. 'worker:' .. worker, 'gpu') or '')
   local key = P .. 'profile:' .. profile
-  redis.call('LPUSH', key, string.format('{"execute_s":%.3f,"load_s":%.3f,"gpu":%s,"nodes":%s}', execute_ms / 1000,
+  local length = redis.call('LPUSH', key, string.format('{"execute_s":%.3f,"load_s":%.3f,"gpu":%s,"nodes":%s}', execute_ms / 1000,
     load_s, gpu, nodes))
+  if length > 1 and length % SAMPLES_TIDY ~= 0 then return end -- now and then is often enough
   redis.call('LTRIM', key, 0, SAMPLES - 1)
   redis.call('PEXPIRE', key, SAMPLES_TTL)
 end

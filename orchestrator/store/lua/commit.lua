@@ -19,7 +19,7 @@ local parts = again and {} or { { 'load', load_s * 1000 }, { 'score', scoring_s 
 rebook(run, 'execute') -- what its worker went down with, if it did
 local entry = redis.call('HGET', key, 'entry')
 sample(entry, worker, execute_ms, load_s, nodes)
-charge(run, entry, worker, executed - execute_ms, executed, again and 'rerun' or 'execute', parts)
+charge(run, entry, worker, executed - execute_ms, executed, again and 'rerun' or 'execute', parts, gate)
 redis.call('HSET', P .. 'worker:' .. worker, 'residency', residency)
 redis.call('HSETNX', P .. 'job:' .. it.job, 'started', ms(started))
 run_end(run, 'commit', now, '', data)
