@@ -53,6 +53,11 @@ class _Formatter(logging.Formatter):
     def formatException(self, ei: Any) -> str:
         return super().formatException(ei) if self._verbatim else "\n".join(_story(ei[1]))
 
+    def message(self, record: logging.LogRecord) -> str:
+        """Of asyncio's the first line: those that follow show tasks, and with them what their exceptions say."""
+        message = record.getMessage()
+        return message.partition("\n")[0] if record.name == "asyncio" and not self._verbatim else message
+
     def fields(self, record: logging.LogRecord) -> Mapping[str, Any]:
         """The ids of what it is about, its trace, and what was given as `extra`."""
         trace = {"trace": traced} if (traced := trace_id()) else {}
@@ -71,7 +76,7 @@ class Json(_Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self.message(record),
             **self.fields(record),
         }
         if exception := self.exception(record):
@@ -84,7 +89,7 @@ class Text(_Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        message = record.getMessage()
+        message = self.message(record)
         rest = [f"{key}={value}" for key, value in self.fields(record).items() if str(value) not in message]
         line = "  ".join((f"{at} {record.levelname:<7} {message}", *rest))
         exception = self.exception(record)

@@ -140,7 +140,10 @@ async def test_nothing_is_carried_while_nobody_listens(
     assert (await store.job(job["id"])).spec.traceparent is None
 
 
-async def test_a_collector_is_sent_the_spans(whole: StartWhole, sim_comfyui: StartSim) -> None:
+async def test_a_collector_is_sent_the_spans(
+    whole: StartWhole, sim_comfyui: StartSim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")  # ms from a span's end to its batch
     names: asyncio.Queue[str] = asyncio.Queue()
 
     async def collect(request: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -107,6 +108,22 @@ def test_what_exceptions_quote_is_hashed(written, style: str) -> None:
     assert "in quoting" in told
     assert f"RuntimeError: {logs.told(f'cannot take {PROMPT}')}" in told
     assert "ValidationError: sha256:" in told
+
+
+async def test_a_task_that_failed_unseen_quotes_nothing(written) -> None:
+    stream = written()
+
+    async def fail() -> None:
+        raise RuntimeError(f"cannot take {PROMPT}")
+
+    task = asyncio.create_task(fail())
+    await asyncio.wait((task,))
+    del task
+    gc.collect()
+    line = json.loads(stream.getvalue())
+    assert (line["message"], line["logger"]) == ("Task exception was never retrieved", "asyncio")
+    assert PROMPT not in stream.getvalue()
+    assert "in fail" in line["exception"]
 
 
 def test_what_exceptions_say_can_be_asked_for(written) -> None:
