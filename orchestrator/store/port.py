@@ -15,15 +15,14 @@ from typing import Any, Protocol
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
-from orchestrator.domain.ledger import Entry
 from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.quality import Judgement, Patch, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState
-from orchestrator.domain.sample import Sample
 from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
 from orchestrator.store.clients_port import ClientStore, Frame, Posted
+from orchestrator.store.costs_port import CostStore
 
 Graph = Mapping[str, Any]
 Contents = Mapping[ModelRef, Content]
@@ -498,26 +497,6 @@ class CatalogStore(Protocol):
         ...
 
     async def swept_asset(self, asset_id: str) -> None: ...
-
-
-# --- costs ---
-
-
-class CostStore(Protocol):
-    """Where the seconds of the workers went. What executes now is booked when it ends, the rest within seconds."""
-
-    async def ledger(self, since: float, until: float) -> Sequence[Entry]:
-        """Of the whole hours (Unix seconds, UTC) that have a part of that time."""
-        ...
-
-    async def samples(self, workflow: str, version: int) -> Sequence[Sample]:
-        """What the last runs of it took, the newest first."""
-        ...
-
-    async def spent(self) -> Sequence[Entry]:
-        """Since the fleet began, and only ever more: by workflow, pool, GPU, rate and kind; DISCARDED stays with what
-        it was taken for first."""
-        ...
 
 
 class Store(JobStore, ClientStore, RunStore, JudgeStore, DispatchStore, CatalogStore, CostStore, Protocol):
