@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
 from orchestrator.api.errors import request_id
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.errors import Busy, InvalidRequest, NotFound
 
 ROOT = "/api/v2"
+STORE_WAIT_S = (
+    18.0  # with an attempt that begins at its end (10 s), less than the 30 s that the SDKs wait for an answer
+)
+STORE_RETRY_S = 0.5
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 # Refusals for which the contract has a word of its own. Ours, which says more, is kept in the details as `reason`.
 _WORDS: Mapping[str, tuple[type[InvalidRequest] | type[NotFound], str]] = {
@@ -25,14 +32,12 @@ _WORDS: Mapping[str, tuple[type[InvalidRequest] | type[NotFound], str]] = {
 
 
 @web.middleware
-async def speak(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def speak(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Has refusals be told in the contract's words."""
     if not _concerned(request):
         return await handler(request)
     try:
-        return await handler(request)
+        return await (_patient(request, handler) if _may_wait(request) else handler(request))
     except (InvalidRequest, NotFound) as error:
         if error.code not in _WORDS:
             raise
@@ -40,6 +45,23 @@ async def speak(
         raise kind(code, error.message, reason=error.code, **error.details) from error
     except web.HTTPNotFound:
         raise NotFound("not_found", f"there is nothing at {request.path[:200]}; see /docs") from None
+
+
+async def _patient(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Waits for a store that is away. The SDKs give up a job when one look at it is refused, whatever the reason."""
+    deadline = asyncio.get_running_loop().time() + STORE_WAIT_S
+    while True:
+        try:
+            return await handler(request)
+        except Busy as error:
+            if error.code != "store_unavailable" or asyncio.get_running_loop().time() > deadline:
+                raise
+        await asyncio.sleep(STORE_RETRY_S)
+
+
+def _may_wait(request: web.Request) -> bool:
+    """Whoever looks at something; but the health of the fleet is told as it is."""
+    return request.method in ("GET", "HEAD") and request.path != f"{ROOT}/health"
 
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:

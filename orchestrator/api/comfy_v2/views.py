@@ -13,6 +13,7 @@ from orchestrator.api.comfy_v2.contract import ROOT
 from orchestrator.api.fleet.views.times import iso, iso_or_null
 from orchestrator.domain.asset import Asset, MediaType, Output
 from orchestrator.domain.job import Job, JobError, JobStatus, Progress
+from orchestrator.errors import InvalidRequest
 from orchestrator.settings import RetentionSettings
 
 
@@ -116,7 +117,10 @@ class Site:
 
     @classmethod
     def of(cls, request: web.Request, retention: RetentionSettings) -> Site:
-        """`url` is absolute in the contract: what the caller, or the proxy before us, called us by."""
+        """`url` is absolute in the contract: what the caller, or the proxy before us, called us by. Raises
+        InvalidRequest where that is no name."""
+        if not request.host.isascii():
+            raise InvalidRequest("invalid_request", "the header Host names no host: it must be ASCII")
         forwarded = request.headers.get("X-Forwarded-Proto", "")
         scheme = forwarded if forwarded in ("http", "https") else request.scheme
         return cls(f"{scheme}://{request.host}", retention)

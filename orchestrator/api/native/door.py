@@ -37,10 +37,16 @@ def add_native(app: web.Application, services: Services, uploads: Uploads, max_u
     )
     editor = EditorRoutes()
     below_api = (*ComfyJobs(store, prompts, callers).table(), *UserRoutes(services.users).table(), *editor.table())
-    add = app.router.add_route
     for prefix in ("", PREFIX):
         for route in tables:
-            add(route.method, f"{prefix}{route.path}", native(route.handler), expect_handler=meet_expectation)
+            _add(app, route, f"{prefix}{route.path}")
         for route in (*tables, *below_api):
-            add(route.method, f"{prefix}/api{route.path}", native(route.handler), expect_handler=meet_expectation)
+            _add(app, route, f"{prefix}/api{route.path}")
     editor.add_pages(app)
+
+
+def _add(app: web.Application, route: web.RouteDef, path: str) -> None:
+    """As ComfyUI's, what answers GET answers HEAD."""
+    methods = ("GET", "HEAD") if route.method == "GET" and route.path != "/ws" else (route.method,)
+    for method in methods:
+        app.router.add_route(method, path, native(route.handler), expect_handler=meet_expectation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from io import BytesIO
@@ -18,6 +18,7 @@ from orchestrator.api.errors import answer
 from orchestrator.api.files import StoredFile, send
 from orchestrator.api.native.callers import Callers
 from orchestrator.api.uploads import Spool, Uploads, tame
+from orchestrator.controller import strict_json
 from orchestrator.controller.events import EventHub
 from orchestrator.controller.inputs import FOLDERS, PREFIX, Inputs, located
 from orchestrator.delivery.storage import Storage
@@ -28,6 +29,8 @@ from orchestrator.store.port import Store
 WAIT_S = 60.0  # for the files of a job that executes: its messages name them before they are here
 CONVERTED_AT_ONCE = 2  # decoded pictures are large
 PICTURE_MAX = 256 << 20
+_QUALITY = re.compile(r"[0-9]{1,9}")
+_UNFIT = (OSError, ValueError, Image.DecompressionBombError)  # what Pillow says of a picture that it cannot do
 
 
 class FileRoutes:
@@ -73,7 +76,10 @@ class FileRoutes:
             return await send(request, self._storage, file)
         data = await self._read(file)
         async with self._converting:
-            content, content_type = await asyncio.to_thread(_converted, data, query.get("preview"), channel)
+            try:
+                content, content_type = await asyncio.to_thread(_converted, data, query.get("preview"), channel)
+            except _UNFIT as error:
+                raise InvalidRequest("invalid_image", f"{file.name} cannot be shown so: {error}") from None
         name = file.name.replace("\\", "_").replace('"', "_")
         headers = {"Content-Disposition": f'filename="{name}"', "X-Content-Type-Options": "nosniff"}
         return web.Response(body=content, content_type=content_type, headers=headers)
@@ -101,9 +107,9 @@ class FileRoutes:
 
     async def _masked(self, spool: Spool, name: str, fields: Mapping[str, str], peer: str) -> Asset:
         try:
-            original = json.loads(fields.get("original_ref", ""))
+            original = strict_json.loads(fields.get("original_ref", "").encode())
             path = located(original["filename"], original.get("type", "output"), original.get("subfolder", ""))
-        except (ValueError, KeyError, TypeError):
+        except (InvalidRequest, KeyError, TypeError, AttributeError):
             message = 'original_ref must name the picture: {"filename": ..., "type": ..., "subfolder": ...}'
             raise InvalidRequest("invalid_request", message) from None
         file = await self._file(path, peer)
@@ -161,7 +167,7 @@ def _converted(data: bytes, preview: str | None, channel: str) -> tuple[bytes, s
         if preview is not None:
             kind, *rest = preview.split(";")
             kind = "webp" if kind not in ("webp", "jpeg") or "a" in channel else kind
-            quality = min(int(rest[-1]), 100) if rest and rest[-1].isdigit() else 90
+            quality = min(int(rest[-1]), 100) if rest and _QUALITY.fullmatch(rest[-1]) else 90
             shown = picture.convert("RGB") if kind == "jpeg" or channel == "rgb" else picture
             shown.save(buffer, format=kind, quality=quality)
             return buffer.getvalue(), f"image/{kind}"
@@ -186,7 +192,7 @@ def _with_alpha(picture: bytes, mask: bytes) -> bytes:
                 texts.add_text(key, value)
             masked = original.convert("RGBA")
             masked.putalpha(painted.convert("RGBA").getchannel("A"))
-    except (OSError, ValueError) as error:
+    except _UNFIT as error:
         raise InvalidRequest("invalid_image", f"the mask does not fit its picture: {error}") from None
     masked.save(buffer, "PNG", compress_level=4, pnginfo=texts)
     return buffer.getvalue()

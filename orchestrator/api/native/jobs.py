@@ -11,7 +11,7 @@ from orchestrator.api.errors import answer
 from orchestrator.api.native.answers import body_of
 from orchestrator.api.native.callers import Callers
 from orchestrator.api.native.history import entry, is_kept, item
-from orchestrator.api.native.prompts import PromptRoutes, given_id
+from orchestrator.api.native.prompts import NUMBER_MAX, PromptRoutes, given_id
 from orchestrator.domain.job import Job, JobStatus
 from orchestrator.store.clients_port import Posted
 from orchestrator.store.port import Store
@@ -51,8 +51,8 @@ class ComfyJobs:
         if direction not in ("asc", "desc"):
             return _bad("sort_order must be 'asc' or 'desc'")
         try:
-            limit = int(query["limit"]) if "limit" in query else None
-            offset = max(int(query.get("offset", 0)), 0)
+            limit = min(int(query["limit"]), NUMBER_MAX) if "limit" in query else None
+            offset = min(max(int(query.get("offset", 0)), 0), NUMBER_MAX)
         except ValueError:
             return _bad("limit and offset must be integers")
         if limit is not None and limit <= 0:
@@ -128,13 +128,14 @@ def _job(job: Job, posted: Posted) -> Shown | None:
 
 
 def _head(job: Job, posted: Posted, status: str) -> Shown:
-    workflow = (posted.extra_data.get("extra_pnginfo") or {}).get("workflow") or {}
+    told = posted.extra_data.get("extra_pnginfo")  # by its client, and whatever that likes
+    workflow = told.get("workflow") if isinstance(told, dict) else None
     return {
         "id": job.spec.id,
         "status": status,
         "priority": item(job, posted)[0],
         "create_time": posted.extra_data.get("create_time"),
-        "workflow_id": workflow.get("id"),
+        "workflow_id": workflow.get("id") if isinstance(workflow, dict) else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from orchestrator.store.clients_port import EVERYONE, Posted
 from orchestrator.store.port import JobQuery, Store
 
 LISTED_MAX = 1000  # jobs in one answer
+NUMBER_MAX = 2**53
 _PAGE = 200
 _RUNNING = (JobStatus.RUNNING, JobStatus.CANCELING)
 _SENSITIVE = ("auth_token_comfy_org", "api_key_comfy_org")  # as ComfyUI's own queue and history leave them out
@@ -190,12 +192,20 @@ class PromptRoutes:
     def _number(self, body: Mapping[str, Any]) -> float:
         """The time in milliseconds, so that several controllers count alike; the negative of it goes to the front."""
         if "number" in body:
-            try:
-                return float(body["number"])
-            except (TypeError, ValueError):
-                raise InvalidRequest("invalid_request", "number must be a number") from None
+            return _given_number(body["number"])
         self._last_number = max(self._last_number + 1, int(time.time() * 1000))
         return -self._last_number if body.get("front") else self._last_number
+
+
+def _given_number(given: Any) -> float:
+    """Whole numbers stay exact up to NUMBER_MAX, which is far from now in milliseconds."""
+    try:
+        number = float(given)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= NUMBER_MAX:
+        raise InvalidRequest("invalid_request", f"number must be a number between -{NUMBER_MAX} and {NUMBER_MAX}")
+    return number
 
 
 def given_id(given: object) -> str | None:
@@ -227,7 +237,7 @@ def _extra_data(request: web.Request, body: Mapping[str, Any]) -> dict[str, Any]
     extra = {key: value for key, value in given.items() if key not in _SENSITIVE} if isinstance(given, dict) else {}
     if body.get("client_id"):
         extra["client_id"] = body["client_id"]
-    if source := request.headers.get("Comfy-Usage-Source"):
+    if (source := request.headers.get("Comfy-Usage-Source")) and source.isprintable():
         extra.setdefault("comfy_usage_source", source)
     return {**extra, "create_time": int(time.time() * 1000)}
 

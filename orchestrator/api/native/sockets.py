@@ -20,9 +20,10 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from orchestrator.api.native.callers import Callers, check_client_id
 from orchestrator.api.native.history import entry, is_kept
 from orchestrator.api.native.teller import Message, Teller, encode
+from orchestrator.controller import strict_json
 from orchestrator.controller.events import EventHub, order
 from orchestrator.domain.job import Job
-from orchestrator.errors import Busy, FleetError, NotFound
+from orchestrator.errors import Busy, FleetError, InvalidRequest, NotFound
 from orchestrator.store.clients_port import Posted, client_topic
 from orchestrator.store.port import Store
 
@@ -222,8 +223,8 @@ def without_metadata(frame: bytes) -> bytes | None:
 def _flags(said: str) -> Mapping[str, Any] | None:
     """The features of a client whose first message tells them."""
     try:
-        message = json.loads(said)
-    except ValueError:
+        message = strict_json.loads(said.encode())
+    except InvalidRequest:
         return None
     if not isinstance(message, dict) or message.get("type") != "feature_flags":
         return None

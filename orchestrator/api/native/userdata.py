@@ -6,8 +6,10 @@ As in ComfyUI a request's user is what its header Comfy-User says, and `default`
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from orchestrator.errors import Busy, InvalidRequest, NotFound
 
 SETTINGS = "comfy.settings.json"
 _NEW_USER = {"Comfy.TutorialCompleted": True}  # or the editor would open with its templates, of which there are none
+_NAMES = frozenset(
+    {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL, errno.ELOOP}
+)  # what is wrong with a path, and not with the disk
 _USER = re.compile(r"[A-Za-z0-9_-]{1,100}")
 
 
@@ -63,11 +68,12 @@ class UserRoutes:
         """Those in `dir`, as paths below it; with `split` cut up too, with `full_info` described instead."""
         folder = self._path(request, request.query.get("dir", ""))
         deep, in_full, split = (request.query.get(name) == "true" for name in ("recurse", "full_info", "split"))
-        if not await asyncio.to_thread(folder.is_dir):
-            raise NotFound("not_found", "there is no such folder")
-        found = await asyncio.to_thread(_listed, folder, deep)
-        if in_full:
-            return answer([_described(path, folder) for path in found])
+        with _disk():
+            if not await asyncio.to_thread(folder.is_dir):
+                raise NotFound("not_found", "there is no such folder")
+            found = await asyncio.to_thread(_listed, folder, deep)
+            if in_full:
+                return answer([_described(path, folder) for path in found])
         names = [path.relative_to(folder).as_posix() for path in found]
         return answer([[name, *name.split("/")] for name in names] if split else names)
 
@@ -79,26 +85,31 @@ class UserRoutes:
             "Content-Disposition": "inline" if inline else "attachment",
             "X-Content-Type-Options": "nosniff",
         }
-        return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)
+        with _disk():
+            return web.Response(body=await asyncio.to_thread(path.read_bytes), headers=headers)
 
     async def store(self, request: web.Request) -> web.StreamResponse:
         path = self._path(request, request.match_info["file"])
-        if request.query.get("overwrite") == "false" and path.exists():
-            return web.Response(status=409, text="File already exists")
-        await asyncio.to_thread(_write, path, await request.read())
-        return self._said(request, path)
+        content = await request.read()
+        with _disk():
+            if request.query.get("overwrite") == "false" and path.exists():
+                return web.Response(status=409, text="File already exists")
+            await asyncio.to_thread(_write, path, content)
+            return self._said(request, path)
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
-        self._existing(request, "file").unlink()
+        with _disk():
+            self._existing(request, "file").unlink()
         return web.Response(status=204)
 
     async def move(self, request: web.Request) -> web.StreamResponse:
         path, to = self._existing(request, "file"), self._path(request, request.match_info["to"])
-        if request.query.get("overwrite") == "false" and to.exists():
-            return web.Response(status=409, text="File already exists")
-        to.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(to)
-        return self._said(request, to)
+        with _disk():
+            if request.query.get("overwrite") == "false" and to.exists():
+                return web.Response(status=409, text="File already exists")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(to)
+            return self._said(request, to)
 
     def _said(self, request: web.Request, path: Path) -> web.Response:
         home = self._home(request)
@@ -108,14 +119,16 @@ class UserRoutes:
     async def _settings(self, request: web.Request) -> dict[str, Any]:
         path = self._path(request, SETTINGS)
         try:
-            return orjson.loads(await asyncio.to_thread(path.read_bytes))
+            kept = orjson.loads(await asyncio.to_thread(path.read_bytes))
         except (FileNotFoundError, orjson.JSONDecodeError):
             return dict(_NEW_USER)
+        return kept if isinstance(kept, dict) else dict(_NEW_USER)  # clients can write the file itself
 
     async def _change(self, request: web.Request, changes: dict[str, Any]) -> web.StreamResponse:
         kept = {**await self._settings(request), **changes}
         content = orjson.dumps(kept, option=orjson.OPT_INDENT_2)
-        await asyncio.to_thread(_write, self._path(request, SETTINGS), content)
+        with _disk():
+            await asyncio.to_thread(_write, self._path(request, SETTINGS), content)
         return web.Response()
 
     def _home(self, request: web.Request) -> Path:
@@ -127,15 +140,16 @@ class UserRoutes:
     def _path(self, request: web.Request, name: str) -> Path:
         """Raises InvalidRequest for what is not below the user's folder."""
         home = self._home(request).resolve()
-        path = (home / name).resolve()
+        path = (home / name.replace("\0", "")).resolve()
         if not name or "\0" in name or not path.is_relative_to(home) or path == home:
             raise InvalidRequest("invalid_request", "name a file below the user's folder")
         return path
 
     def _existing(self, request: web.Request, place: str) -> Path:
         path = self._path(request, request.match_info[place])
-        if not path.is_file():
-            raise NotFound("not_found", "there is no such file")
+        with _disk():
+            if not path.is_file():
+                raise NotFound("not_found", "there is no such file")
         return path
 
 
@@ -151,10 +165,20 @@ def _described(path: Path, home: Path) -> dict[str, Any]:
 
 def _write(path: Path, content: bytes) -> None:
     """The whole of it, or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(content)
+    new.replace(path)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """What the disk says, as a refusal: of a name that can be none there, of a file that went meanwhile, of itself."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.new")
-        new.write_bytes(content)
-        new.replace(path)
+        yield
+    except FileNotFoundError:
+        raise NotFound("not_found", "there is no such file") from None
     except OSError as error:
-        raise Busy("storage_full", f"cannot write below {path.parent}: {error.strerror}", 10.0) from error
+        if error.errno in _NAMES:
+            raise InvalidRequest("invalid_request", f"no file can be there: {error.strerror}") from None
+        raise Busy("storage_full", f"users' files cannot be read or written: {error.strerror}", 10.0) from error
