@@ -126,7 +126,8 @@ def _print_explanation(explanation: dict[str, Any]) -> None:
             out.print(f"  {_share(share)}", markup=False)
     if explanation["status"] == "queued":
         for worker in explanation["workers"]:
-            out.print(f"worker {worker['id']}: {worker['state']}, {worker['runs']} runs", markup=False)
+            can = f"cannot take it: {worker['cannot']}" if worker["cannot"] else "can take it"
+            out.print(f"worker {worker['id']}: {worker['state']}, {worker['runs']} runs, {can}", markup=False)
 
 
 def _share(share: dict[str, Any]) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from orchestrator.domain.run import QueueEntry
+from orchestrator.domain.worker import Worker
 from orchestrator.scheduling.cost import Cost, cost
 from orchestrator.scheduling.feasible import refusal
 from orchestrator.scheduling.fleet import Fleet, WorkerView
 from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.models import Offer
 from orchestrator.scheduling.pool import Pool
 from orchestrator.scheduling.queue import Group
 
@@ -75,6 +78,18 @@ def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cos
         pool.fairness.allowance_s,
         not group.excess,
     )
+
+
+def obstacles(entry: QueueEntry, workers: Iterable[tuple[Worker, Offer | None]]) -> dict[str, str]:
+    """Which of its pool's workers cannot take a queued run as they stand, and why: worker -> the CHECK's words."""
+    index = Index()
+    for worker, offer in workers:
+        index.worker(worker, offer, 0.0)
+    index.queued(entry, 0.0)
+    pool = index.pools[entry.pool]
+    (group,) = pool.queue.line
+    refused = {view.id: refusal(view, group, pool.fleet) for view in pool.fleet.workers.values()}
+    return {worker: reason for worker, reason in refused.items() if reason is not None}
 
 
 def _why(its: Cost, loads: Sequence[str], considered: Sequence[Mapping[str, Any]]) -> str:

@@ -129,6 +129,10 @@ class RedisDispatch:
                 seen = together | seen if arrived == str(newest) else together
                 arrived = str(newest)
 
+    async def entry(self, run_id: str) -> QueueEntry | None:
+        (found,) = await self._entries([run_id])
+        return found
+
     async def _entries(self, run_ids: Sequence[str]) -> list[QueueEntry | None]:
         rows = await self._db.fetch(*(("HMGET", self._keys.run(run_id), *ENTRY_FIELDS) for run_id in run_ids))
         return [_entry(run_id.encode(), row) for run_id, row in zip(run_ids, rows, strict=True)]

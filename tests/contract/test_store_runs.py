@@ -88,6 +88,8 @@ async def test_a_lost_run_is_tried_again_in_its_old_place_and_within_its_budget(
     retried = next(entry for entry in queued if entry.run_id == second)
     other = next(entry for entry in queued if entry.run_id != second)
     assert (retried.attempt, retried.avoid) == (2, ("w1",))
+    assert await store.entry(second) == retried
+    assert await store.entry("of-nobody") is None
     assert retried.arrived_at <= other.arrived_at
     assert await store.queue_position(it.spec.id) == 0
     assert await store.queue_position(later.spec.id) == 1

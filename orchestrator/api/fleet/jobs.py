@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Annotated
@@ -20,11 +20,15 @@ from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.controller.events import order
 from orchestrator.controller.intake import Accepted
+from orchestrator.controller.offers import Offers
 from orchestrator.controller.requests import GraphJob, Labels, Request, WorkflowJob
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Job, JobStatus
+from orchestrator.domain.run import RunState
+from orchestrator.domain.worker import Worker
 from orchestrator.errors import NotFound
+from orchestrator.scheduling.explain import obstacles
 from orchestrator.store.port import JobQuery
 
 _KEY = "Idempotency-Key"
@@ -176,7 +180,17 @@ class JobRoutes:
     async def explain(self, request: web.Request) -> web.StreamResponse:
         job = await self._job(request)
         workers = [worker for worker in await self._store.workers() if worker.info.pool == job.spec.pool]
-        return answer(explanation_view(job, await self._store.queue_position(job.spec.id), workers))
+        position = await self._store.queue_position(job.spec.id)
+        return answer(explanation_view(job, position, workers, await self._obstacles(job, workers)))
+
+    async def _obstacles(self, job: Job, workers: Sequence[Worker]) -> Mapping[str, str]:
+        """Why which worker cannot take the job's queued run, while it has one."""
+        last = job.runs[-1]
+        entry = await self._store.entry(last.id) if last.state is RunState.QUEUED else None
+        if entry is None:
+            return {}
+        offers = Offers(self._store)
+        return obstacles(entry, [(worker, await offers.of(worker.info.catalog)) for worker in workers])
 
     async def _job(self, request: web.Request) -> Job:
         return await self._store.job(id_of(request, "job"))

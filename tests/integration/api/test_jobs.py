@@ -14,7 +14,7 @@ from orchestrator.domain.worker import WorkerEvent
 from orchestrator.store.redis import RedisStore
 from tests.fixtures.stored import waiting
 from tests.integration.api.client import GRAPH, WORKFLOW, Api
-from tests.integration.api.double import WorkerDouble
+from tests.integration.api.double import OBJECT_INFO, WorkerDouble
 
 
 def png(width: int = 64, height: int = 32) -> bytes:
@@ -290,6 +290,26 @@ async def test_explain_says_why_a_job_waits(api: Api, blank: str, worker: Worker
     assert explained["runs"][0]["placement"]["chosen"] == {"load_s": 1.5}
     elsewhere = (await api.post("/v1/jobs", {"workflow": GRAPH, "pool": "moon"})).json["id"]
     assert "no worker of pool moon is known" in (await api.get(f"/v1/jobs/{elsewhere}/explain")).json["summary"]
+
+
+async def test_explain_says_which_workers_cannot_take_a_job_that_waits(
+    api: Api, blank: str, worker: WorkerDouble, store: RedisStore
+) -> None:
+    other = WorkerDouble(store, name="bare")
+    await other.join(object_info={name: OBJECT_INFO[name] for name in ("LoadImage", "SaveImage")})
+    job_id = (await submit(api))["id"]
+    explained = (await api.get(f"/v1/jobs/{job_id}/explain")).json
+    assert {it["id"]: it["cannot"] for it in explained["workers"]} == {
+        "w": None,
+        "bare": "has no node class EmptyImage",
+    }
+    assert explained["summary"].endswith("2 of 2 workers are ready, 1 can run it")
+    await store.move_worker("w", WorkerEvent.DRAIN)
+    explained = (await api.get(f"/v1/jobs/{job_id}/explain")).json
+    assert explained["summary"] == (
+        "waits: none of the workers of pool default that are ready can run it: bare has no node class EmptyImage"
+    )
+    assert {it["id"]: it["cannot"] for it in explained["workers"]}["w"] == "is draining (drained by an operator)"
 
 
 async def test_what_is_not_there(api: Api, blank: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker, WorkerState
+from orchestrator.scheduling.explain import obstacles
 from orchestrator.scheduling.feasible import refusal
 from orchestrator.scheduling.index import DOWN_LONG_S, GRACE_S, Index
 from orchestrator.scheduling.infeasible import AT_ONCE, Refusal
@@ -183,3 +184,19 @@ def test_what_somebody_can_do_is_not_refused_however_long_it_waits() -> None:
     for number in range(1, 100):
         index.queued(entry(number, "a"), 0.0)
     assert not refusals_over_time(index, 10 * GRACE_S)
+
+
+def test_of_a_queued_run_it_is_told_who_cannot_take_it_and_why() -> None:
+    workers = [
+        (worker("busy"), offer("a", "b")),
+        (worker("drained", state=WorkerState.DRAINING), offer("a", "b")),
+        (worker("poor"), offer("b")),
+        (worker("failed"), offer("a", "b")),
+        (worker("new"), None),
+    ]
+    assert obstacles(entry(1, "a", avoid=("failed",)), workers) == {
+        "drained": "is draining",
+        "poor": "has no model checkpoints/a",
+        "failed": "lost an earlier attempt of this run, and there are others",
+        "new": "has not been inspected yet",
+    }
