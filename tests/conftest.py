@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store.embedded import EmbeddedRedis
@@ -22,6 +23,10 @@ pytest_plugins = [
     "tests.fixtures.whole",
     "tests.fixtures.failing",
 ]
+
+# How quickly examples are made and tried says how busy the machine is, and nothing of the code.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _namespaces = itertools.count()
 

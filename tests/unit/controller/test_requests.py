@@ -68,7 +68,7 @@ def test_the_first_wrong_place_is_named(model: type[BaseModel], body: Any, code:
 def test_an_unknown_key_names_the_nearest() -> None:
     with pytest.raises(InvalidRequest, match="did you mean 'priority'"):
         conform(WorkflowJob, {"prioritty": "high"})
-    with pytest.raises(InvalidRequest, match="known are priority, metadata, deadline_s, params, candidates"):
+    with pytest.raises(InvalidRequest, match="known are tenant, priority, metadata, deadline_s, params"):
         conform(WorkflowJob, {"xyz": 1})
 
 
