@@ -36,6 +36,8 @@ from orchestrator.controller.intake import Intake
 from orchestrator.controller.judge import Judge
 from orchestrator.controller.leadership import Leadership
 from orchestrator.controller.metrics import DispatchMetrics
+from orchestrator.controller.node_packs import NodePacks
+from orchestrator.controller.postings import POOL
 from orchestrator.controller.reaper import Reaper
 from orchestrator.controller.registry import Registry
 from orchestrator.controller.warmer import Warmer
@@ -216,9 +218,11 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     registry = Registry(store, catalogs)
     await _load_workflows(settings, registry)
     events = EventHub(store)
+    node_packs = NodePacks(store, settings.node_pack_routes, POOL, _process_name())
     services = Services(
-        store, registry, Intake(store, registry, catalogs), catalogs, events, storage, settings.data_dir / "users"
-    )
+        store, registry, Intake(store, registry, catalogs), catalogs, events, storage, node_packs,
+        settings.data_dir / "users",
+    )  # fmt: skip
     leadership = Leadership(store, _process_name(), settings.leases)
     warmer = Warmer(store, registry, catalogs, settings.pools)
     dispatcher = Dispatcher(store, leadership, _rules(settings), DispatchMetrics(REGISTRY), warmer)

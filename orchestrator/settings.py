@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +37,8 @@ from orchestrator.worker_settings import (
 )
 
 ENV_PREFIX = "COMFYFLEET_"
+_PACK_ROUTE = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)+")
+_OUR_ROUTES = frozenset({"api", "editor", "internal", "v1"})
 ENV_OF_CLIENTS = frozenset({"COMFYFLEET_URL"})  # read by the commands that talk to a fleet, not by the fleet
 
 
@@ -179,6 +182,9 @@ class Settings(BaseSettings):
     """Dollars an hour by GPU kind."""
     pools: dict[PoolName, PoolSettings] = Field(default_factory=dict)
     """By name; a pool needs no entry to exist."""
+    node_pack_routes: tuple[str, ...] = ()
+    """Beginnings of paths, as /easyuse/, that a worker of the default pool is asked for: GET alone, without the
+    caller's headers. Everybody may ask. A worker on a loopback address is asked only by the `up` that it belongs to."""
     mirrors: dict[str, str] = Field(default_factory=dict)
     """Where `comfyfleet provision` fetches from: beginning of a git or model address -> what takes its place."""
     limits: LimitSettings = LimitSettings()
@@ -205,6 +211,15 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return env_settings, init_settings
+
+    @field_validator("node_pack_routes")
+    @classmethod
+    def _of_packs(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        for prefix in prefixes:
+            if not _PACK_ROUTE.fullmatch(prefix) or prefix.split("/")[1] in _OUR_ROUTES:
+                ours = ", ".join(sorted(_OUR_ROUTES))
+                raise ValueError(f"say paths of node packs, as /easyuse/ (none of {ours}), not {prefix!r}")
+        return prefixes
 
     @field_validator("listen", "agent_listen")
     @classmethod

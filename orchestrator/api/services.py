@@ -8,6 +8,7 @@ from pathlib import Path
 from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.events import EventHub
 from orchestrator.controller.intake import Intake
+from orchestrator.controller.node_packs import NodePacks
 from orchestrator.controller.registry import Registry
 from orchestrator.delivery.storage import Storage
 from orchestrator.store.port import Store
@@ -23,4 +24,5 @@ class Services:
     catalogs: Catalogs
     events: EventHub
     storage: Storage
+    node_packs: NodePacks
     users: Path  # the folder of what the editor keeps for its users

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.settings import host_port, load
+from orchestrator.settings import Settings, host_port, load
 from orchestrator.worker_settings import AttachedWorker, RecycleSettings, SupervisedWorker
 
 
@@ -210,3 +211,9 @@ def test_a_mistake_in_a_pool_is_told(write, text: str, told: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         load(write(text))
     assert told in refused.value.message
+
+
+@pytest.mark.parametrize("route", ["easyuse/", "/easyuse", "/", "//", "/api/x/", "/editor/", "/a/../b/", "/{x}/"])
+def test_routes_that_can_be_no_node_packs(route: str) -> None:
+    with pytest.raises(ValidationError, match="say paths of node packs"):
+        Settings(node_pack_routes=(route,))

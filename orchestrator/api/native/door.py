@@ -11,6 +11,7 @@ from orchestrator.api.native.catalog import CatalogRoutes, features
 from orchestrator.api.native.editor import PREFIX, EditorRoutes
 from orchestrator.api.native.files import FileRoutes
 from orchestrator.api.native.jobs import ComfyJobs
+from orchestrator.api.native.packs import PackRoutes
 from orchestrator.api.native.prompts import PromptRoutes
 from orchestrator.api.native.sockets import Sockets
 from orchestrator.api.native.userdata import UserRoutes
@@ -34,6 +35,7 @@ def add_native(app: web.Application, services: Services, uploads: Uploads, max_u
         *FileRoutes(store, services.storage, inputs, uploads, services.events, callers).table(),
         *CatalogRoutes(store, ObjectInfo(store, inputs, POOL), supported, POOL).table(),
         web.get("/ws", sockets.serve),
+        *PackRoutes(services.node_packs).table(),  # last: what the door has itself is never a worker's to answer
     )
     editor = EditorRoutes()
     below_api = (*ComfyJobs(store, prompts, callers).table(), *UserRoutes(services.users).table(), *editor.table())

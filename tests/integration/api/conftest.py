@@ -14,6 +14,7 @@ from orchestrator.api.services import Services
 from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.events import EventHub
 from orchestrator.controller.intake import Intake
+from orchestrator.controller.node_packs import NodePacks
 from orchestrator.controller.registry import Registry
 from orchestrator.delivery.local import LocalStorage
 from orchestrator.settings import LimitSettings, RetentionSettings
@@ -35,7 +36,8 @@ async def services(store: RedisStore, tmp_path: Path) -> AsyncIterator[Services]
     events = EventHub(store)
     storage = LocalStorage(tmp_path / "storage")
     running = asyncio.create_task(events.run())
-    yield Services(store, registry, Intake(store, registry, catalogs), catalogs, events, storage, tmp_path / "users")
+    intake, packs = Intake(store, registry, catalogs), NodePacks(store, ("/pack/",), "default", "agent")
+    yield Services(store, registry, intake, catalogs, events, storage, packs, tmp_path / "users")
     running.cancel()
     await asyncio.wait([running])
     await storage.close()
