@@ -17,7 +17,7 @@ from orchestrator.scheduling.models import Offer
 from orchestrator.scheduling.pool import Pool
 from orchestrator.scheduling.queue import Group
 
-OTHERS = 3  # other workers that are told about: in a small fleet all, in a large one those that have the models first
+OTHERS = 3  # other workers that are told about: in a small fleet all
 FILES = 8
 
 
@@ -116,7 +116,7 @@ def _terms(its: Cost) -> dict[str, float]:
 
 
 def _others(fleet: Fleet, group: Group, chosen: WorkerView) -> Iterator[WorkerView]:
-    """A bounded sample: who holds the heaviest file, then who is there."""
+    """A bounded sample: first who holds the heaviest file, then who is open, then who is there."""
     holders = fleet.holders.of(group.anchor) if group.anchor else ()
-    some = chain(islice(holders, OTHERS), islice(fleet.workers.values(), OTHERS + 1))
+    some = chain(islice(holders, OTHERS - 1), islice(fleet.open, 2), islice(fleet.workers.values(), OTHERS + 1))
     return islice((view for view in dict.fromkeys(some) if view is not chosen), OTHERS)
