@@ -40,7 +40,7 @@ demo: setup
 	@$(BIN)/comfyfleet demo
 
 test: setup $(NODE)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: setup
 	@$(BIN)/comfyfleet bench

@@ -16,8 +16,8 @@ from contextlib import aclosing, asynccontextmanager
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import TERMINAL, Job, JobStatus
 from orchestrator.errors import InvalidRequest
-from orchestrator.store.clients_port import comfy_topic
 from orchestrator.store.port import JobStore, Watch
+from orchestrator.store.port.clients import comfy_topic
 
 MAILBOX = 256  # events that wait for one watcher
 RECHECK_S = 10.0

@@ -38,8 +38,8 @@ from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph, pointer, show
 from orchestrator.graph.stage import asset_ids
 from orchestrator.graph.validate import check_structure, validate
-from orchestrator.store.clients_port import Posted
 from orchestrator.store.port import Idempotency, Store, Submission
+from orchestrator.store.port.clients import Posted
 from orchestrator.telemetry import traces
 
 log = logging.getLogger(__name__)

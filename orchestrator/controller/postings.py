@@ -20,7 +20,7 @@ from orchestrator.graph.catalog import Catalog
 from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph, reachable
 from orchestrator.graph.validate import validate
-from orchestrator.store.clients_port import Posted
+from orchestrator.store.port.clients import Posted
 
 POOL = "default"
 TIMEOUT_S = 86_400.0  # ComfyUI has none; what hangs is found by its silence

@@ -14,7 +14,7 @@ class EventType(StrEnum):
     OUTPUT = "output"  # the fields of Output; always before the terminal status
     QUALITY = "quality"  # the fields of Judgement
     PREVIEW = "preview"  # {node_id, content_type, data_base64}; live only, never replayed
-    COMFY = "comfy"  # {run, frames}; what ComfyUI itself says, told apart from all others (see store/port.py: Frame)
+    COMFY = "comfy"  # {run, frames}; what ComfyUI itself says, told apart from all others (see store/port/: Frame)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The only shared state, and the truth: Redis behind one port (port.py). Every transition is one named Lua file."""
+"""The only shared state, and the truth: Redis behind one port (port/). Every transition is one named Lua file."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.domain.job import Origin
 from orchestrator.store import codec
-from orchestrator.store.clients_port import Posted, comfy_topic, owners
 from orchestrator.store.database import Database
+from orchestrator.store.port.clients import Posted, comfy_topic, owners
 
 
 class RedisClients:

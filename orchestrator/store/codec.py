@@ -19,8 +19,8 @@ from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
 from orchestrator.domain.warmup import Warmed, Warmup
 from orchestrator.domain.worker import Residency, Worker, WorkerChange, WorkerInfo, WorkerState
 from orchestrator.domain.workflow import Workflow
-from orchestrator.store.clients_port import Frame, Posted
 from orchestrator.store.port import Contents, RunEnd
+from orchestrator.store.port.clients import Frame, Posted
 
 T = TypeVar("T")
 

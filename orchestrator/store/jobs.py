@@ -13,9 +13,9 @@ from orchestrator.domain.job import Job, JobStatus, Origin, Priority
 from orchestrator.domain.run import Run
 from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
 from orchestrator.store import codec
-from orchestrator.store.clients_port import Posted
 from orchestrator.store.database import Database
 from orchestrator.store.port import Counts, Graph, Idempotency, JobPage, JobQuery, Submission, Submitted
+from orchestrator.store.port.clients import Posted
 from orchestrator.store.seal import Seal
 from orchestrator.store.watch import RedisWatch
 

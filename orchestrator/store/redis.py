@@ -1,4 +1,4 @@
-"""The store: every verb of port.py on one Redis. The transition tables of the domain are rendered into the Lua here."""
+"""The store: every verb of port/ on one Redis. The transition tables of the domain are rendered into the Lua here."""
 
 from __future__ import annotations
 

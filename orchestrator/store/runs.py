@@ -21,9 +21,9 @@ from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, Worke
 from orchestrator.errors import NotFound, Superseded
 from orchestrator.graph.bind import overlaid
 from orchestrator.store import codec
-from orchestrator.store.clients_port import Frame
 from orchestrator.store.database import Database
 from orchestrator.store.port import Contents, Duties, Mail, MailKind, Order, Result, RunKey
+from orchestrator.store.port.clients import Frame
 from orchestrator.store.seal import Seal
 
 

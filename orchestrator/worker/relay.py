@@ -25,8 +25,8 @@ from orchestrator.comfy.protocol import (
     Unknown,
 )
 from orchestrator.errors import Busy
-from orchestrator.store.clients_port import Frame
 from orchestrator.store.port import RunKey, RunStore
+from orchestrator.store.port.clients import Frame
 
 KEPT_BYTES = 256 << 10  # of a run, whatever they say; until its client has heard it to its end
 WAITING_MAX = 1000  # messages for a store that is away; beyond them only what cannot be missed

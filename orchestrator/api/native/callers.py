@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.store.clients_port import EVERYONE, client_topic, peer_owner
+from orchestrator.store.port.clients import EVERYONE, client_topic, peer_owner
 
 HEADER = "Comfy-Client-Id"
 ALL = "*"
@@ -33,7 +33,7 @@ class Caller:
 
     @property
     def owner(self) -> str:
-        """Of the jobs that it sees (see store/port.py)."""
+        """Of the jobs that it sees (see store/port/)."""
         if self.client_id is None:
             return peer_owner(self.peer)
         return EVERYONE if self.client_id == ALL else client_topic(self.client_id)

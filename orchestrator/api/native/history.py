@@ -13,7 +13,7 @@ import orjson
 
 from orchestrator.controller.inputs import PREFIX
 from orchestrator.domain.job import Job, JobStatus
-from orchestrator.store.clients_port import Posted
+from orchestrator.store.port.clients import Posted
 
 Document = dict[str, Any]
 

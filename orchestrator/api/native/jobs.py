@@ -13,8 +13,8 @@ from orchestrator.api.native.callers import Callers
 from orchestrator.api.native.history import entry, is_kept, item
 from orchestrator.api.native.prompts import NUMBER_MAX, PromptRoutes, given_id
 from orchestrator.domain.job import Job, JobStatus
-from orchestrator.store.clients_port import Posted
 from orchestrator.store.port import Store
+from orchestrator.store.port.clients import Posted
 
 STATUSES = ("pending", "in_progress", "completed", "failed", "cancelled")
 _SORTS = ("created_at", "execution_duration")

@@ -18,8 +18,8 @@ from orchestrator.api.native.history import entry, is_kept, item
 from orchestrator.controller.postings import Posting, Postings, Refused
 from orchestrator.domain.job import Job, JobStatus, Origin
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
-from orchestrator.store.clients_port import EVERYONE, Posted
 from orchestrator.store.port import JobQuery, Store
+from orchestrator.store.port.clients import EVERYONE, Posted
 
 LISTED_MAX = 1000  # jobs in one answer
 NUMBER_MAX = 2**53

@@ -24,8 +24,8 @@ from orchestrator.controller import strict_json
 from orchestrator.controller.events import EventHub, order
 from orchestrator.domain.job import Job
 from orchestrator.errors import Busy, FleetError, InvalidRequest, NotFound
-from orchestrator.store.clients_port import Posted, client_topic
 from orchestrator.store.port import Store
+from orchestrator.store.port.clients import Posted, client_topic
 
 log = logging.getLogger(__name__)
 
