@@ -127,7 +127,7 @@ class LocalStorage:
             try:
                 folder.rmdir()
             except FileNotFoundError:
-                pass
+                pass  # somebody else was first; what it lay in may be empty, too
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
                     return

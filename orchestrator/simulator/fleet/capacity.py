@@ -15,7 +15,7 @@ from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.errors import InvalidRequest
 from orchestrator.simulator.fleet.figures import quantile
 from orchestrator.simulator.fleet.hardware import GB, Gpu, Preset, machines
-from orchestrator.simulator.fleet.library import ModelFile
+from orchestrator.simulator.fleet.model_files import ModelFile
 from orchestrator.simulator.fleet.policies import Scheduler
 from orchestrator.simulator.fleet.workload import CLASSES, Request, Workload
 from orchestrator.simulator.fleet.world import World

@@ -10,7 +10,7 @@ from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.run import RunState
 from orchestrator.domain.worker import WorkerState
 from orchestrator.simulator.fleet.hardware import Hardware
-from orchestrator.simulator.fleet.library import ModelFile
+from orchestrator.simulator.fleet.model_files import ModelFile
 from orchestrator.simulator.fleet.tiers import Loaded, Tiers
 from orchestrator.store.port import RunEnd
 from orchestrator.worker.residency import WorkerMemory

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from orchestrator.simulator.fleet.hardware import Hardware
-from orchestrator.simulator.fleet.library import ModelFile
+from orchestrator.simulator.fleet.model_files import ModelFile
 
 
 class Loaded(NamedTuple):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.domain.needs import Needs
-from orchestrator.simulator.fleet.library import Library, ModelFile
+from orchestrator.simulator.fleet.model_files import Library, ModelFile
 
 DAY_S = 86_400.0
 CLASSES = ("CheckpointLoaderSimple", "KSampler", "SaveImage")

@@ -230,7 +230,7 @@ def _rss_bytes(pid: int) -> int:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
     except (FileNotFoundError, ProcessLookupError):
-        pass
+        return 0  # it is gone, and holds nothing any more
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,29 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.comfy import protocol
 from orchestrator.comfy.progress import Meter
 from orchestrator.comfy.protocol import Cached, Executing, ExecutionStart, NodeProgress, ProgressState
-
-RUN = "r"
-
-
-def graph(**classes: str) -> dict[str, Any]:
-    return {node_id[1:]: {"class_type": name, "inputs": {}} for node_id, name in classes.items()}
-
-
-SAMPLING = {
-    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
-    "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "x"}},
-    "3": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "positive": ["2", 0], "steps": 16}},
-    "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}},
-    "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "x"}},
-}
-
-
-def state(**nodes: tuple[float, float] | None) -> ProgressState:
-    """Node -> (value, maximum), or None for finished."""
-    places = {name[1:]: at for name, at in nodes.items()}
-    return ProgressState(
-        RUN, tuple(NodeProgress(node, *(at or (1.0, 1.0)), finished=at is None) for node, at in places.items())
-    )
+from tests.fixtures.prompts import RUN, SAMPLING, graph, state
 
 
 def test_progress_counts_what_the_wanted_outputs_hang_on() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
 from orchestrator.comfy import protocol
 from orchestrator.comfy.answers import Failure, FileOutput, HistoryEntry, TextOutput
-from orchestrator.comfy.protocol import Executing, ExecutionStart, NodeProgress, Preview, ProgressState
+from orchestrator.comfy.protocol import Executing, ExecutionStart, Preview
 from orchestrator.comfy.session import (
     Collect,
     Fail,
@@ -21,29 +20,7 @@ from orchestrator.comfy.session import (
     Stopped,
     missing_file,
 )
-
-RUN = "r"
-
-
-def graph(**classes: str) -> dict[str, Any]:
-    return {node_id[1:]: {"class_type": name, "inputs": {}} for node_id, name in classes.items()}
-
-
-SAMPLING = {
-    "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
-    "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "x"}},
-    "3": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "positive": ["2", 0], "steps": 16}},
-    "4": {"class_type": "VAEDecode", "inputs": {"samples": ["3", 0]}},
-    "5": {"class_type": "SaveImage", "inputs": {"images": ["4", 0], "filename_prefix": "x"}},
-}
-
-
-def state(**nodes: tuple[float, float] | None) -> ProgressState:
-    """Node -> (value, maximum), or None for finished."""
-    places = {name[1:]: at for name, at in nodes.items()}
-    return ProgressState(
-        RUN, tuple(NodeProgress(node, *(at or (1.0, 1.0)), finished=at is None) for node, at in places.items())
-    )
+from tests.fixtures.prompts import RUN, SAMPLING
 
 
 def test_says_once_that_it_began() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.domain.needs import ModelRef
 from orchestrator.simulator.fleet.hardware import GB, KIND, Hardware, machines
-from orchestrator.simulator.fleet.library import ModelFile
+from orchestrator.simulator.fleet.model_files import ModelFile
 from orchestrator.simulator.fleet.tiers import Tier, Tiers
 
 HARDWARE: Hardware = replace(
