@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fixtures.up",
     "tests.fixtures.whole",
     "tests.fixtures.failing",
+    "tests.fixtures.site",
 ]
 
 # How quickly examples are made and tried says how busy the machine is, and nothing of the code.

@@ -97,6 +97,8 @@ class SimConfig:
     bus_speed: float = math.inf
     """RAM to VRAM. The default costs no time."""
     models: ModelFiles = field(default_factory=lambda: DEFAULT_MODELS)
+    models_directory: Path | None = None
+    """What lies in it, by FOLDER/NAME, are models too, from the moment that it is there."""
     step_seconds: float = 0.0
     """One step of a sampler, whatever the size of the picture."""
     directory: Path | None = None
@@ -115,6 +117,18 @@ class SimConfig:
     """What is in model files FOLDER/NAME, in a word; two of other words have other digests."""
     faults: tuple[Fault, ...] = ()
     """How it fails, from its start on."""
+
+    @property
+    def model_files(self) -> ModelFiles:
+        """All models of this moment."""
+        if self.models_directory is None:
+            return self.models
+        found = {folder: dict(files) for folder, files in self.models.items()}
+        for path in self.models_directory.glob("*/**/*"):
+            folder, *name = path.relative_to(self.models_directory).parts
+            if path.is_file() and not path.name.startswith("."):
+                found.setdefault(folder, {})["/".join(name)] = path.stat().st_size
+        return found
 
     @property
     def profile(self) -> Profile:

@@ -40,7 +40,7 @@ class Residency:
 
     def read(self, folder: str, name: str) -> Reading:
         """Read a model file into RAM."""
-        file, size = f"{folder}/{name}", self._config.models[folder][name]
+        file, size = f"{folder}/{name}", self._config.model_files[folder][name]
         self._next_load += 1
         self._hold(self._next_load, file, size)
         return Reading(self._next_load, file, size, size / self._config.disk_speed)
@@ -126,4 +126,4 @@ class Residency:
 
     def _file_size(self, file: str) -> int:
         folder, _, name = file.partition("/")
-        return self._config.models[folder][name]
+        return self._config.model_files[folder][name]

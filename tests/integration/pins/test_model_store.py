@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
-import ipaddress
 import os
-import ssl
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from boto3.session import Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes as algorithms
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 from orchestrator.errors import Busy, InvalidRequest
-from orchestrator.pins import state, store
+from orchestrator.pins import state
 from orchestrator.pins.exclusive import held
 from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.lock import Model
 from orchestrator.pins.state import State
 from orchestrator.pins.store import ModelStore
 from tests.fixtures.pinned import noise
-
-CONTENT = noise("model", 3_500_000)
-CUT = 1_200_000
+from tests.fixtures.site import CONTENT, CUT, Site
 
 
 def model(content: bytes = CONTENT, size: int | None = None) -> Model:
@@ -57,91 +45,6 @@ class Told:
 
     def progress(self, name: str, done: int, total: int) -> None:
         self.seen.append(done)
-
-
-@dataclass
-class Site:
-    """A web site over TLS. Paths say how it behaves; `asked` are paths with the byte that was asked for."""
-
-    url: str = ""
-    asked: list[tuple[str, int]] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of 127.0.0.1, with its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, algorithms.SHA256())
-    )
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    file.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-        + built.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
-
-
-@pytest.fixture
-def site(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    site = Site()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            way = self.path.strip("/")
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-            first = way not in [path for path, _ in site.asked]
-            site.asked.append((way, start))
-            if way in ("http", "moved"):
-                place = f"http{'' if way == 'http' else 's'}://{self.headers['Host']}/ok"
-                self.answer(302, {"Location": place}, b"")
-            elif way == "missing" or (way == "busy" and first):
-                self.answer(404 if way == "missing" else 503, {}, b"no")
-            else:
-                content = {"wrong": b"\x00" * len(CONTENT), "long": CONTENT + b"x", "short": CONTENT[:-1]}.get(
-                    way, CONTENT
-                )
-                ranges = way != "noranges" and start
-                body = content[start:] if ranges else content
-                sent = body[:CUT] if (way in ("cut", "noranges") and first) else body
-                place = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if ranges else {}
-                self.answer(206 if ranges else 200, place | {"Content-Length": str(len(body))}, sent)
-
-        def answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    monkeypatch.setattr(store, "_BACKOFF_S", 0.001)
-    site.url = f"https://127.0.0.1:{server.server_port}"
-    yield site
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
@@ -336,6 +239,8 @@ from pathlib import Path
 from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.lock import Model
 from orchestrator.pins.store import ModelStore
+from tests.fixtures.pinned import noise
+from tests.fixtures.site import CONTENT, CUT, Site
 
 class Silent:
     def told(self, *_): ...

@@ -99,17 +99,25 @@ class NodeClasses(Mapping[str, NodeClass]):
 
     def leave_out(self, classes: Collection[str] = (), models: Collection[str] = ()) -> None:
         """Have these classes, and models by FOLDER/FILE, not be there, and all others."""
-        self.models: ModelFiles = {
+        self._left_out = classes, models
+        self._on_disk = self._config.model_files
+        self._models: ModelFiles = {
             folder: {name: size for name, size in files.items() if f"{folder}/{name}" not in models}
-            for folder, files in self._config.models.items()
+            for folder, files in self._on_disk.items()
         }
         self._classes = {
-            name: _build(name, info, IMPLEMENTATIONS[name], self.models)
+            name: _build(name, info, IMPLEMENTATIONS[name], self._models)
             for name, info in {**_signatures(self._config.profile.version), **_signatures("custom")}.items()
             if name not in classes
         }
 
+    @property
+    def models(self) -> ModelFiles:
+        self._look()
+        return self._models
+
     def __getitem__(self, name: str) -> NodeClass:
+        self._look()
         return self._classes[name]
 
     def __iter__(self):
@@ -118,8 +126,14 @@ class NodeClasses(Mapping[str, NodeClass]):
     def __len__(self) -> int:
         return len(self._classes)
 
+    def _look(self) -> None:
+        """ComfyUI looks at its folders of models whenever it is asked what it has."""
+        if self._config.models_directory is not None and self._config.model_files != self._on_disk:
+            self.leave_out(*self._left_out)
+
     def object_info(self, names: Sequence[str]) -> dict[str, Any]:
         """ComfyUI's answer for these classes, with the input images of this moment."""
+        self._look()
         images = self._files.input_images()
         return {name: _described(self._classes[name], images) for name in names if name in self._classes}
 

@@ -22,7 +22,7 @@ def routes(sim: Sim) -> list[web.RouteDef]:
         folder, _, name = file.partition("/")
         if "files" in gaps:
             return {"folder": None, "name": None, "bytes": size}
-        return {"folder": folder, "name": name, "bytes": size, "file_bytes": config.models[folder][name]}
+        return {"folder": folder, "name": name, "bytes": size, "file_bytes": config.model_files[folder][name]}
 
     def loaded(part: Weights) -> dict[str, Any]:
         patches = [{"folder": "loras", "name": patch.rpartition(":")[0]} for patch in part.patches]
