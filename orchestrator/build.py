@@ -49,6 +49,7 @@ from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph
 from orchestrator.graph.stage import asset_ids
 from orchestrator.pins.pinned import Pinned, read_lock
+from orchestrator.pins.sources import parse_mirrors
 from orchestrator.scheduling.policy import Rules
 from orchestrator.settings import Settings, TraceSettings, handed_over, host_port
 from orchestrator.store.embedded import EmbeddedRedis
@@ -332,7 +333,7 @@ def pinned(settings: Settings, entry: AttachedWorker | SupervisedWorker) -> Pinn
         read_lock(entry.lock)
     except InvalidRequest as error:
         raise InvalidRequest("config_invalid", f"lock: {error.message}") from error
-    return Pinned(entry.lock, table_of_hashes(settings))
+    return Pinned(entry.lock, table_of_hashes(settings), parse_mirrors(settings.mirrors))
 
 
 def table_of_hashes(settings: Settings) -> Path:

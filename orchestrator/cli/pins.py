@@ -85,6 +85,9 @@ def provision(
     python: Annotated[
         Path | None, typer.Option("--python", metavar="PYTHON", help="The interpreter to make its environment with.")
     ] = None,
+    without_models: Annotated[
+        bool, typer.Option("--without-models", help="Leave models to the agent, which fetches those that runs need.")
+    ] = False,
     config: Config = None,
 ) -> None:
     """Make a folder the ComfyUI that a lock describes; go on where an earlier attempt stopped."""
@@ -95,15 +98,18 @@ def provision(
     hashes = _hashes(root)
     with _Console() as console:
         places = Places(to, lock.parent, parse_mirrors(rules), python)
-        changes = run_provision(pinned, places, ModelStore(root, hashes), console)
+        changes = run_provision(pinned, places, ModelStore(root, hashes), console, models=not without_models)
         console.step("comparing it with the lock")
-        found = differences(pinned, observe.observe(to, None, hashes, pinned.models))
+        observed = observe.observe(to, None, hashes, pinned.models)
+        left = pinned.models.keys() - (observed.models or {}) if without_models else ()
+        found = differences(pinned, observed, left)
     for difference in found:
         complain(difference.message)
     if found:
         complain(f"{to} is not yet what {lock} says")
         raise typer.Exit(FAILED)
     words = f"changed {changes} of its parts" if changes else "nothing had to change"
+    words += f", and {len(left)} of its models are left to its agent" if left else ""
     out.print(f"{to} is what {lock} says ({pinned.digest}): {words}", markup=False, soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ Extra models do no harm and are no difference; extra node packs and packages cha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from orchestrator.pins.lock import Checkout, Lock, Model, allows_python
@@ -25,14 +25,14 @@ class Difference:
     message: str
 
 
-def differences(lock: Lock, observed: Observed) -> tuple[Difference, ...]:
-    """All of them; none: this is the environment of the lock."""
+def differences(lock: Lock, observed: Observed, later: Collection[str] = ()) -> tuple[Difference, ...]:
+    """All of them; none: this is the environment of the lock. `later`: models that need not be there yet."""
     return (
         *_checkout("ComfyUI", lock.comfyui, observed.comfyui, observed.why("comfyui")),
         *_node_packs(lock, observed),
         *_python(lock, observed),
         *_packages(lock, observed),
-        *_models(lock, observed),
+        *_models(lock, observed, later),
     )
 
 
@@ -107,7 +107,7 @@ def _packages(lock: Lock, observed: Observed) -> Iterator[Difference]:
         yield Difference(f"package {name}", None, version, message)
 
 
-def _models(lock: Lock, observed: Observed) -> Iterator[Difference]:
+def _models(lock: Lock, observed: Observed, later: Collection[str]) -> Iterator[Difference]:
     if observed.models is None:
         if lock.models:
             message = f"the models are unknown ({observed.why('model')})"
@@ -115,6 +115,8 @@ def _models(lock: Lock, observed: Observed) -> Iterator[Difference]:
         return
     for name, locked in lock.models.items():
         seen = observed.models.get(name)
+        if seen is None and name in later:
+            continue
         if found := _model(name, locked, seen, observed.why(f"model {name}")):
             yield found
 

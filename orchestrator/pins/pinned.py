@@ -6,16 +6,19 @@ The file is read anew each time, as it may have been written anew: that, too, me
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.errors import Conflict, InvalidRequest
-from orchestrator.pins import document
+from orchestrator.pins import document, state
 from orchestrator.pins.diff import Difference, differences
 from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.lock import Lock
 from orchestrator.pins.observe import Reading, observe
 from orchestrator.pins.observed import Observed
+from orchestrator.pins.provision import Places
+from orchestrator.pins.store import ModelStore
+from orchestrator.pins.supply import Supply
 
 NAMED = 5  # differences that a message names
 
@@ -34,23 +37,34 @@ def read_lock(file: Path) -> Lock:
 
 
 class Pinned:
-    """`hashes`: the table of the digests of models on this machine."""
+    """`hashes`: the table of the digests of models on this machine, beside those that are kept for its ComfyUIs."""
 
-    def __init__(self, file: Path, hashes: Path) -> None:
+    def __init__(self, file: Path, hashes: Path, mirrors: Mapping[str, str] | None = None) -> None:
         self.file = file
         self._hashes = hashes
+        self._mirrors = mirrors or {}
 
     def check_installed(self, folder: Path, python: Path, reading: Reading) -> Lock:
         """The lock that the ComfyUI in this folder conforms to. Blocks: for a second, or for as long as it takes to
-        read models that were never read. Raises Conflict("drifted"), what read_lock raises and what observe raises."""
+        read models that were never read. Models that can be fetched may be missing. Raises Conflict("drifted"), what
+        read_lock raises and what observe raises."""
         with _turn:
             lock = read_lock(self.file)
-            self.hold(lock, observe(folder, python, Hashes(self._hashes), lock.models, reading))
+            observed = observe(folder, python, Hashes(self._hashes), lock.models, reading)
+            supply = self.supply(lock, folder)
+            self.hold(lock, observed, supply.models if supply else ())
         return lock
 
-    def hold(self, lock: Lock, observed: Observed) -> None:
-        """Raises Conflict("drifted") that names what differs."""
-        if found := differences(lock, observed):
+    def supply(self, lock: Lock, folder: Path, floor_bytes: int = 0) -> Supply | None:
+        """What fetches models into the ComfyUI of the folder, if that is ours to change."""
+        if not state.provisioned(folder):
+            return None
+        places = Places(folder.resolve(), self.file.parent.resolve(), self._mirrors)
+        return Supply(lock, places, ModelStore(self._hashes.parent, Hashes(self._hashes)), floor_bytes)
+
+    def hold(self, lock: Lock, observed: Observed, later: Collection[str] = ()) -> None:
+        """Raises Conflict("drifted") that names what differs, other than that these models are not there yet."""
+        if found := differences(lock, observed, later):
             raise Conflict("drifted", f"it is not what {self.file.name} says: {_in_words(found, self.file)}")
 
 

@@ -8,17 +8,17 @@ overwritten: then it stops and says what is in the way.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.errors import Busy, Conflict, InvalidRequest
+from orchestrator.errors import Busy, Conflict
 from orchestrator.pins import environment, git, state
 from orchestrator.pins.exclusive import HeldError, held
-from orchestrator.pins.lock import Checkout, Lock, Model
+from orchestrator.pins.links import Links, inside
+from orchestrator.pins.lock import Checkout, Lock
 from orchestrator.pins.sources import is_path, mirrored
 from orchestrator.pins.state import PRIVATE, State
 from orchestrator.pins.store import ModelStore, Reporter
@@ -36,19 +36,20 @@ class Places:
     python: Path | None = None
 
 
-def provision(lock: Lock, places: Places, store: ModelStore, reporter: Reporter) -> int:
-    """Returns how many things had to be changed. Raises FleetError: see what git, environment and store raise, and
-    Conflict("provision_running", "folder_not_ours", "in_the_way"), Busy("disk_full", "disk_unusable")."""
+def provision(lock: Lock, places: Places, store: ModelStore, reporter: Reporter, *, models: bool = True) -> int:
+    """Returns how many things had to be changed. Without `models` those are left to an agent, for when runs need them.
+    Raises FleetError: see what git, environment and store raise, and Conflict("provision_running", "folder_not_ours",
+    "in_the_way"), Busy("disk_full", "disk_unusable")."""
     folder = places.folder.resolve()
     places = replace(places, folder=folder, base=places.base.resolve())
-    with _files(folder):
+    with disk_in_words(folder):
         _claim(folder)
         with _alone(folder) as hold, store.used_by(folder, reporter):
-            return _Provision(lock, places, store, reporter, (hold,)).run()
+            return _Provision(lock, places, store, reporter, (hold,)).run(models)
 
 
 @contextmanager
-def _files(folder: Path) -> Iterator[None]:
+def disk_in_words(folder: Path) -> Iterator[None]:
     """Errors of the disk, in words that say what to do."""
     try:
         yield
@@ -84,13 +85,14 @@ class _Provision:
     def __init__(self, lock: Lock, places: Places, store: ModelStore, reporter: Reporter, hold: Sequence[int]) -> None:
         self._lock, self._places, self._store, self._reporter, self._hold = lock, places, store, reporter, hold
         self._folder = places.folder
+        self._links = Links(places.folder, store)
         self._removed = self._folder / PRIVATE / "removed"
         self._changes = 0
 
-    def run(self) -> int:
+    def run(self, models: bool) -> int:
         lock, before = self._lock, state.read(self._folder)
         digests = {name: model.sha256 for name, model in lock.models.items()}
-        made = State(lock.digest, tuple(lock.node_packs), digests)
+        made = State(lock.digest if models else None, tuple(lock.node_packs), digests)
         # What is about to be made is ours from now on, and what was made before until it is removed.
         both = State(None, tuple({*before.node_packs, *lock.node_packs}), {**before.models, **digests})
         if before != made:
@@ -100,7 +102,8 @@ class _Provision:
             self._checkout(f"node pack {name}", pack, self._own("custom_nodes", name))
         self._remove_packs(before)
         self._environment()
-        self._models()
+        if models:
+            self._models()
         self._remove_models(before)
         if before != made:
             state.write(self._folder, made)
@@ -141,53 +144,23 @@ class _Provision:
     # --- models ---
 
     def _models(self) -> None:
-        missing = {name: model for name, model in self._lock.models.items() if not self._is_in_place(name, model)}
+        missing = {name: model for name, model in self._lock.models.items() if not self._links.is_in_place(name, model)}
         self._store.check_room(missing.values())
         for name, model in missing.items():
             sources = [mirrored(source, self._places.mirrors) for source in model.sources]
             self._reporter.step(f"looking at model {name}")
             self._store.fetch(name, model, sources, self._places.base, self._reporter)
-            self._link(name, model)
+            self._links.link(name, model)
             self._done(f"model {name} is linked")
-
-    def _is_in_place(self, name: str, model: Model) -> bool:
-        path = self._inside("models", name)
-        if path.is_symlink() and path.readlink() == self._store.path(model.sha256):
-            return self._store.holds(model)
-        try:
-            found = self._store.sha256(path)
-        except FileNotFoundError:
-            return False
-        if found != model.sha256 and not path.is_symlink():
-            raise Conflict("in_the_way", f"{path} is another file than the lock says: move it away, and run this again")
-        return found == model.sha256
-
-    def _link(self, name: str, model: Model) -> None:
-        path = self._inside("models", name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{model.sha256}.link")
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(self._store.path(model.sha256))
-        beside.replace(path)
 
     def _remove_models(self, before: State) -> None:
         for name in sorted(before.models.keys() - self._lock.models.keys()):
-            path = self._inside("models", name)
-            if path.is_symlink() and path.readlink() == self._store.path(before.models[name]):
-                path.unlink()
+            if self._links.unlink(name, before.models[name]):
                 self._done(f"model {name} is unlinked, as the lock no longer names it")
 
     def _own(self, *parts: str) -> Path:
         """Such a path that is itself no link, either: what it names is ours to change."""
-        path = self._inside(*parts)
+        path = inside(self._folder, *parts)
         if path.is_symlink():
             raise Conflict("in_the_way", f"{path} is a link to {path.readlink()}: remove it, and run this again")
-        return path
-
-    def _inside(self, *parts: str) -> Path:
-        """A path in the folder, whose own folders are no links to elsewhere."""
-        path = self._folder.joinpath(*parts)
-        parent = Path(os.path.realpath(path.parent))
-        if not parent.is_relative_to(self._folder):
-            raise InvalidRequest("outside", f"{path.parent} leads out of {self._folder}, to {parent}: remove that link")
         return path

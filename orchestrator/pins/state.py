@@ -25,6 +25,11 @@ class State:
     models: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
+def provisioned(folder: Path) -> bool:
+    """Whether what is in the folder is ours to change."""
+    return _file(folder).exists()
+
+
 def read(folder: Path) -> State:
     """Nothing, where nothing was provisioned."""
     try:

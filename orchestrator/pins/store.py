@@ -129,11 +129,11 @@ class ModelStore:
                     faults.append(f"{source}: {error}")
         raise Busy("model_unavailable", f"model {name} cannot be fetched: {'; '.join(faults)}", RETRY_S)
 
-    def check_room(self, models: Iterable[Model]) -> None:
-        """Raises Busy("disk_full") when these could not all be fetched."""
+    def check_room(self, models: Iterable[Model], floor: int = 0) -> None:
+        """Raises Busy("disk_full") when these could not all be fetched with so many bytes left free."""
         missing = {model.sha256: model.bytes for model in models if not self.holds(model)}
         begun = sum(_bytes_in(self._part(digest)) for digest in missing)
-        needed, free = sum(missing.values()) - begun, shutil.disk_usage(self._root).free
+        needed, free = sum(missing.values()) - begun, max(0, shutil.disk_usage(self._root).free - floor)
         if needed > free:
             raise Busy(
                 "disk_full",

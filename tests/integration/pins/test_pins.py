@@ -229,6 +229,16 @@ def test_a_checkout_that_was_interrupted_is_finished(world: World, tmp_path: Pat
     assert (folder / "__init__.py").read_text() == "two\n"
 
 
+def test_models_may_be_left_for_later(run: Run, bare_lock: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "comfyui"
+    said = run("provision", "--lock", bare_lock, "--to", folder, "--without-models")
+    assert "2 of its models are left to its agent" in said
+    assert not (folder / "models" / BIG).exists()
+    assert f"model {BIG} is missing" in run("verify", "--lock", bare_lock, "--dir", folder, code=1)
+    assert "changed 2 of its parts" in run("provision", "--lock", bare_lock, "--to", folder)
+    run("verify", "--lock", bare_lock, "--dir", folder)
+
+
 def test_two_do_not_provision_one_folder(run: Run, lock_file: Path, made: Path) -> None:
     with held(made / ".comfyfleet" / "lock"):
         said = run("provision", "--lock", lock_file, "--to", made, code=2)

@@ -158,3 +158,10 @@ def test_all_differences_are_named_at_once() -> None:
     assert [found.subject for found in differences(LOCK, nothing)] == [
         "ComfyUI", "node pack Foo", "Python", "packages", "model vae/x.safetensors",
     ]  # fmt: skip
+
+
+def test_a_model_that_need_not_be_there_yet_may_be_missing_and_nothing_else() -> None:
+    later = ("vae/x.safetensors",)
+    assert differences(LOCK, replace(SEEN, models={}), later) == ()
+    (wrong,) = differences(LOCK, replace(SEEN, models={"vae/x.safetensors": SeenModel(B, 5)}), later)
+    assert wrong.found == B
