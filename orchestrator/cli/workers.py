@@ -79,13 +79,13 @@ def free(worker_id: WorkerId, url: Url = DEFAULT_URL, as_json: AsJson = False) -
 
 
 def residency(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
-    """Show which workers hold which models: in VRAM, in RAM, or only on disk."""
+    """Show which workers hold which models: in VRAM, in RAM, only on disk, or would fetch them."""
     held = ask(url, "GET", "/v1/residency")
     if as_json:
         emit_json(held)
         return
     emit_table(
-        ("model", "size", "VRAM", "RAM", "disk only"),
+        ("model", "size", "VRAM", "RAM", "disk only", "to fetch"),
         (
             (f"{model['folder']}/{model['name']}", size(model["size_bytes"]), *_holders(model))
             for model in held["models"]
@@ -98,7 +98,7 @@ def residency(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
 
 
 def _holders(model: dict[str, Any]) -> tuple[str, ...]:
-    return tuple("\n".join(model[tier]) for tier in ("vram", "ram", "disk"))
+    return tuple("\n".join(model[tier]) for tier in ("vram", "ram", "disk", "remote"))
 
 
 def _order(worker_id: str, order: str, url: str, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import Busy, NotFound, Retryable
 from orchestrator.scheduling.demand import demands
+from orchestrator.scheduling.fetch import Look, Orders
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.policy import Plan, Rules, decide
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 SAVE_S = 10.0  # what was learned is saved this often: losing some of it costs a little precision
 DEMAND_S = 5.0  # how often autoscalers are told something new
+FETCH_S = 2.0  # how often it is looked at what agents should fetch, which takes them much longer
 CHUNK = 1000  # entries of a snapshot between which others get their turn
 PAUSE_S = 0.5  # before a new snapshot after the feed broke off
 
@@ -103,6 +105,7 @@ class _Term:
             group.create_task(self._read_workers(), name="dispatcher-workers")
             group.create_task(self._decide(), name="dispatcher-decide")
             group.create_task(self._save(), name="dispatcher-save")
+            group.create_task(self._order_fetches(), name="dispatcher-fetch")
             group.create_task(self._tell_demand(), name="dispatcher-demand")
             if self._warmer is not None:
                 group.create_task(self._warmer.keep(self._index, self._clock), name="dispatcher-warm")
@@ -190,7 +193,8 @@ class _Term:
         await self._note(worker)
 
     async def _note(self, worker: Worker) -> None:
-        offer, contents = await self._offers.of(worker.info.catalog), await self._contents.of(worker.models)
+        contents = await self._contents.of(worker.models)
+        offer = await self._offers.of(worker.info.catalog, contents)
         self._index.worker(worker, offer, self._clock(), contents)
 
     # Deciding
@@ -221,6 +225,18 @@ class _Term:
                 self._index.not_assigned(placement.run_id, self._clock())
         mails = (Mail(MailKind.PREFETCH, order.worker, files=order.files) for order in plan.prefetch)
         await asyncio.gather(*map(self._store.post, mails))
+
+    async def _order_fetches(self) -> None:
+        """Tells agents what to fetch, again and again: mail is a hint that may be lost."""
+        orders: Orders = {}
+        while True:
+            look = Look(self._index, orders, self._clock())
+            for _ in look.steps():
+                await asyncio.sleep(0)
+            before, orders = orders, look.orders
+            mails = (Mail(MailKind.FETCH, worker, files=orders.get(worker, ())) for worker in {**before, **orders})
+            await asyncio.gather(*map(self._store.post, mails))
+            await asyncio.sleep(FETCH_S)
 
     async def _tell_demand(self) -> None:
         try:

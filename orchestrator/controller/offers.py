@@ -29,11 +29,17 @@ class Offers:
     def __init__(self, store: CatalogReads) -> None:
         self._store = store
         self._known: WeakValueDictionary[str, Offer] = WeakValueDictionary()
+        self._lacking: WeakValueDictionary[tuple[Offer, Contents], Offer] = WeakValueDictionary()
 
-    async def of(self, catalog: str | None) -> Offer | None:
-        """What the catalog with this digest says; None when it is not there (yet)."""
-        if catalog is None:
-            return None
+    async def of(self, catalog: str | None, contents: Contents) -> Offer | None:
+        """What the catalog with this digest says, where the workers' models are these; None when it is not there
+        (yet)."""
+        offer = None if catalog is None else await self._of(catalog)
+        if offer is None or not (remote := contents.remote):
+            return offer
+        return self._lacking.setdefault((offer, contents), offer.without(remote))
+
+    async def _of(self, catalog: str) -> Offer | None:
         offer = self._known.get(catalog)
         if offer is None:
             raw = await self._store.object_info(catalog)

@@ -15,10 +15,15 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a worker has under a model's name: its bytes, and their SHA-256 in hex once somebody has read them."""
+    """What a worker has under a model's name: its bytes, and their SHA-256 in hex once somebody has read them.
+
+    `remote`: it is not on the worker's disk, and its agent fetches it once runs need it; `fault`: why it could not.
+    """
 
     bytes: int
     sha256: str | None = None
+    remote: bool = False
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling.fleet import Fleet, WorkerView
 from orchestrator.scheduling.models import Offer
@@ -27,8 +28,13 @@ def classes(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
 
 
 def models(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
-    missing = lack(group, view.offer).models if view.offer else ()
-    return f"has no model {_some(tuple(f'{m.folder}/{m.name}' for m in missing))}" if missing else None
+    if view.offer is None or not (missing := lack(group, view.offer).models):
+        return None
+    words = f"has no model {_some(tuple(f'{m.folder}/{m.name}' for m in missing))}"
+    if to_fetch(view, group):
+        return f"{words} on its disk: its agent fetches that for runs which no other worker would do sooner"
+    faults = [view.offer.faults[ref] for ref in missing if ref in view.offer.faults]
+    return f"{words}: {faults[0]}" if faults else words
 
 
 def memory(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
@@ -68,6 +74,14 @@ def refusal(view: WorkerView, group: Group, fleet: Fleet) -> str | None:
 def able(view: WorkerView, group: Group) -> bool:
     """Whether the worker has all that the group needs, whatever its state."""
     return view.offer is not None and lack(group, view.offer) is NOTHING and roomy(view, group)
+
+
+def to_fetch(view: WorkerView, group: Group) -> tuple[ModelRef, ...]:
+    """The models with which the worker would have all that the group needs, if its agent can fetch them."""
+    if view.offer is None or not view.offer.remote or not roomy(view, group):
+        return ()
+    missing = lack(group, view.offer)
+    return () if missing.classes or not view.offer.remote.issuperset(missing.models) else missing.models
 
 
 def roomy(view: WorkerView, group: Group) -> bool:

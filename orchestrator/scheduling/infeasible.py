@@ -12,7 +12,7 @@ from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling import ticket as tickets
-from orchestrator.scheduling.feasible import NOTHING, able, gib, lack
+from orchestrator.scheduling.feasible import NOTHING, able, gib, lack, to_fetch
 from orchestrator.scheduling.fleet import WorkerView
 from orchestrator.scheduling.index import DOWN_LONG_S, GRACE_S, Index
 from orchestrator.scheduling.pool import Pool
@@ -60,7 +60,7 @@ def _may_yet(view: WorkerView, group: Group, now: float) -> bool:
     """Whether this worker, which is not ready or not able, may still turn out to be both."""
     if view.down_since is not None and now - view.down_since >= DOWN_LONG_S:
         return False
-    return able(view, group) or view.offer is None
+    return able(view, group) or view.offer is None or bool(to_fetch(view, group))
 
 
 def _refuse(index: Index, group: Group, error: JobError, refusals: list[Refusal]) -> None:
@@ -71,11 +71,12 @@ def _refuse(index: Index, group: Group, error: JobError, refusals: list[Refusal]
 
 def _error(group: Group, workers: list[WorkerView]) -> JobError:
     """Tells what is missing on the worker that comes closest, and what to do about it."""
-    lacks = {view.id: lack(group, view.offer) for view in workers if view.offer is not None}
+    offers = {view.id: view.offer for view in workers if view.offer is not None}
+    lacks = {worker: lack(group, offer) for worker, offer in offers.items()}
     closest, least = min(lacks.items(), key=lambda item: (len(item[1].classes) + len(item[1].models), item[0]))
     if least is NOTHING:
         return _too_small(group, workers)
-    cures = [f"put {ref.name} into {_place(ref)} of its ComfyUI" for ref in least.models]
+    cures = [_cure(ref, offers[closest].faults.get(ref)) for ref in least.models]
     if least.classes:
         cures.append(f"install the custom nodes that bring {', '.join(least.classes)}")
     return JobError(
@@ -108,6 +109,11 @@ def _too_small(group: Group, workers: list[WorkerView]) -> JobError:
             "workers": {view.id: view.info.vram_bytes for view in workers[:NAMED]},
         },
     )
+
+
+def _cure(ref: ModelRef, fault: str | None) -> str:
+    put = f"put {ref.name} into {_place(ref)} of its ComfyUI"
+    return f"{fault}; mend that, or {put}" if fault else put
 
 
 def _place(ref: ModelRef) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.domain.needs import Content, ModelRef
 
@@ -27,6 +27,7 @@ PRIOR_BYTES_ELSEWHERE = 500_000_000
 FIXED_S = 0.3  # per file, whatever its size
 RAM_BYTES_S = 12e9  # RAM to VRAM: PCIe 4.0 x16 with pinned memory does about twice that, unpinned half
 DISK_BYTES_S = 2e9  # disk to VRAM: an NVMe drive
+NET_BYTES_S = 0.3e9  # from a remote source to disk
 
 
 class ModelFile:
@@ -81,6 +82,11 @@ class Contents:
     def sizes(self) -> dict[ModelRef, int]:
         return {ref: content.bytes for ref, content in self._by_ref.items()}
 
+    @property
+    def remote(self) -> dict[ModelRef, str]:
+        """What is not on disk and may be fetched, with the fault of what could not be."""
+        return {ref: content.fault for ref, content in self._by_ref.items() if content.remote}
+
 
 UNTOLD = Contents({})
 """Of a worker that tells nothing: names alone decide."""
@@ -107,8 +113,21 @@ class ModelFiles:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Offer:
-    """What the workers with one catalog can do. Compared by identity: one object per catalog."""
+    """What the workers with one catalog can do. Compared by identity: one object per catalog, and per set of models
+    that are listed though they are not on disk yet. Those are no `models`."""
 
     classes: frozenset[str]
     models: frozenset[ModelRef]
     folders: frozenset[str]  # those whose files the catalog lists: a model of another folder may be there or not
+    remote: frozenset[ModelRef] = frozenset()  # that an agent fetches once runs need them
+    faults: Mapping[ModelRef, str] = field(default_factory=dict[ModelRef, str])  # why others could not be fetched
+
+    def without(self, remote: Mapping[ModelRef, str]) -> Offer:
+        """The same where these are not on disk; see Contents.remote."""
+        return Offer(
+            self.classes,
+            self.models - remote.keys(),
+            self.folders.union(ref.folder for ref in remote),
+            frozenset(ref for ref, fault in remote.items() if not fault),
+            {ref: fault for ref, fault in remote.items() if fault},
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from operator import itemgetter
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -198,14 +199,19 @@ def residency(raw: bytes | Mapping[str, Any] | None) -> Residency:
 
 def dump_contents(contents: Contents) -> bytes:
     """Equal contents are equal bytes."""
-    rows = sorted((ref.folder, ref.name, content.bytes, content.sha256) for ref, content in contents.items())
+    rows = [(ref.folder, ref.name, *_told(content)) for ref, content in sorted(contents.items(), key=itemgetter(0))]
     return dump(rows)
+
+
+def _told(content: Content) -> tuple[Any, ...]:
+    there = (content.bytes, content.sha256)
+    return (*there, True, content.fault) if content.remote else there
 
 
 def contents(raw: bytes | None) -> Contents:
     """What dump_contents wrote."""
     rows = orjson.loads(raw) if raw else ()
-    return {ModelRef(folder, name): Content(size, sha256) for folder, name, size, sha256 in rows}
+    return {ModelRef(folder, name): Content(*told) for folder, name, *told in rows}
 
 
 def dump_files(files: Sequence[ModelRef]) -> bytes:

@@ -28,10 +28,13 @@ POLL_MAX_S = 60.0
 class ModelDigests:
     """Of one ComfyUI. `contents`: what is known by now."""
 
-    def __init__(self, client: ComfyClient, sizes: Mapping[ModelRef, int], locked: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: ComfyClient, sizes: Mapping[ModelRef, int], locked: Mapping[str, str], remote: Contents
+    ) -> None:
         self._client = client
         self._locked = {_ref(name): sha256 for name, sha256 in locked.items()}
-        self.contents: Contents = {ref: Content(size, self._locked.get(ref)) for ref, size in sizes.items()}
+        there = {ref: Content(size, self._locked.get(ref)) for ref, size in sizes.items()}
+        self.contents: Contents = {**there, **remote}
         self._used: set[str] = set()  # whose digest is worth reading the file for
         self._more = Event()
 

@@ -20,6 +20,7 @@ from orchestrator.domain.worker import WorkerEvent, WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.pins.pinned import Pinned
+from orchestrator.pins.supply import Supply
 from orchestrator.store.port import Graph
 from orchestrator.worker.context import End
 from orchestrator.worker.drift import conforming, lock_of_running
@@ -73,6 +74,11 @@ class Host(Protocol):
         """FOLDER/NAME -> SHA-256 of the models that its lock names."""
         ...
 
+    @property
+    def supply(self) -> Supply | None:
+        """What fetches models that its lock names, if that can be."""
+        ...
+
     def model_file(self, model: ModelRef) -> Path | None:
         """Where its ComfyUI reads a model from, if that is on this machine and known. Looks at the disk."""
         ...
@@ -120,6 +126,7 @@ class AttachedHost:
     def __init__(self, info: WorkerInfo, pinned: Pinned | None = None) -> None:
         self.info = info
         self.locked: Mapping[str, str] = {}
+        self.supply: Supply | None = None  # its disk is somebody else's, too
         self._pinned = pinned
         self._resumed = asyncio.Event()
         self._doubted = ""  # why it has to show that it works

@@ -14,26 +14,29 @@ from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerInfo
 from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
+from orchestrator.graph.listed import listed
+from orchestrator.store.port import Contents
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """`sizes` are bytes; `upload_limit` those of one body."""
+    """`sizes` are bytes; `upload_limit` those of one body. `remote` is what its agent would fetch: it is offered in
+    `object_info` and `catalog` as if it were there."""
 
     info: WorkerInfo
     object_info: bytes
     catalog: Catalog
     sizes: Mapping[ModelRef, int]
     upload_limit: int
+    remote: Contents
 
 
-async def inspect(client: ComfyClient, info: WorkerInfo) -> Inspection:
+async def inspect(client: ComfyClient, info: WorkerInfo, remote: Contents) -> Inspection:
     """Raises WorkerFault when it does not answer as a ComfyUI does."""
     stats = await client.system_stats()
     upload_limit = await client.upload_limit()
     sizes = {ModelRef(*name.split("/", 1)): size for name, size in (await client.model_sizes()).items()}
-    object_info = await client.object_info()
-    catalog = await asyncio.to_thread(_parse, object_info, client.url)
+    object_info, catalog = await asyncio.to_thread(_read, await client.object_info(), remote, client.url)
     seen = replace(
         info,
         url=client.url,
@@ -43,10 +46,10 @@ async def inspect(client: ComfyClient, info: WorkerInfo) -> Inspection:
         ram_bytes=stats.ram_bytes,
         catalog=blake3(object_info).hexdigest(),
     )
-    return Inspection(seen, object_info, catalog, sizes, upload_limit)
+    return Inspection(seen, object_info, catalog, sizes, upload_limit, remote)
 
 
-def _parse(object_info: bytes, url: str) -> Catalog:
+def _read(object_info: bytes, remote: Contents, url: str) -> tuple[bytes, Catalog]:
     try:
         document = orjson.loads(object_info)
     except orjson.JSONDecodeError as error:
@@ -55,4 +58,7 @@ def _parse(object_info: bytes, url: str) -> Catalog:
         ) from error
     if not isinstance(document, dict) or not document:
         raise WorkerFault("comfyui_broken", f"{url}/object_info lists no node classes: is the URL right?")
-    return Catalog.parse(document)
+    if remote:
+        document = listed(document, remote)
+        object_info = orjson.dumps(document)
+    return object_info, Catalog.parse(document)

@@ -30,6 +30,7 @@ from orchestrator.worker.collector import Collector
 from orchestrator.worker.context import AgentStore, End, WorkerContext
 from orchestrator.worker.digests import ModelDigests
 from orchestrator.worker.execution import Execution
+from orchestrator.worker.fetching import Fetcher, lacking
 from orchestrator.worker.gauge import Gauge
 from orchestrator.worker.host import Host
 from orchestrator.worker.inspection import Inspection, inspect
@@ -73,7 +74,7 @@ class Tenure:
         self._context: WorkerContext | None = None  # once what the store has for us is taken up
         self._gauge: Gauge | None = None
         self._warmups: Warmups | None = None
-        self._prefetcher: Prefetcher | None = None
+        self._readers: dict[MailKind, Prefetcher | Fetcher] = {}  # of models ahead of need
         self._anew = False
         self._executions: dict[str, Execution] = {}
         self._runs: set[asyncio.Task[None]] = set()
@@ -106,8 +107,8 @@ class Tenure:
             self._take(self._context, mail.run_id)
         elif mail.kind is MailKind.WARM and mail.run_id and self._warmups is not None:
             self._start(self._warm(self._warmups, mail.run_id))
-        elif mail.kind is MailKind.PREFETCH and self._prefetcher is not None:
-            self._prefetcher.want(mail.files)
+        elif mail.kind in self._readers:
+            self._readers[mail.kind].want(mail.files)
         elif mail.kind is MailKind.CANCEL and mail.run_id in self._executions:
             self._executions[mail.run_id].stop(Stop.CANCEL)
 
@@ -171,7 +172,9 @@ class Tenure:
                 context.residency.resume(duties.residency)
             gauge = self._gauge = Gauge(context, self._executions, self._epoch)
             warmups = self._warmups = Warmups(context, gauge, self._epoch, self._is_wanted, partial(self.tell, None))
-            prefetcher = self._prefetcher = Prefetcher(self._host.model_file, gauge.staged)
+            self._readers[MailKind.PREFETCH] = Prefetcher(self._host.model_file, gauge.staged)
+            if supply := self._host.supply:
+                self._readers[MailKind.FETCH] = Fetcher(supply, context, self._tell_models, partial(self.tell, None))
             monitor = Monitor(context, ChainMap[str, Any](self._executions, warmups.prompts))
             async with asyncio.TaskGroup() as group:
                 group.create_task(monitor.look())
@@ -179,7 +182,8 @@ class Tenure:
                 group.create_task(Reporter(self._store, self._executions).run())
                 group.create_task(self._erase(context))
                 group.create_task(gauge.run())
-                group.create_task(prefetcher.run())
+                for reader in self._readers.values():
+                    group.create_task(reader.run())
                 group.create_task(self._host.watch(self))
                 await self._adopt(context, duties)
                 await self._stop_orphans(context)
@@ -200,10 +204,10 @@ class Tenure:
 
     async def _inspect(self, client: ComfyClient) -> Inspection:
         """Raises WorkerFault when ComfyUI does not answer for as long as that is no mere delay."""
-        since = monotonic()
+        since, remote = monotonic(), await asyncio.to_thread(lacking, self._host)
         while True:
             try:
-                return await inspect(client, self._info)
+                return await inspect(client, self._info, remote)
             except WorkerFault as fault:
                 if monotonic() - since >= GONE_AFTER_S[fault.code]:
                     raise
@@ -220,7 +224,7 @@ class Tenure:
             collector=Collector(client, self._storage, doubted.set),
             catalog=inspection.catalog,
             residency=WorkerMemory(info.vram_bytes, info.ram_bytes, inspection.sizes),
-            digests=ModelDigests(client, inspection.sizes, self._host.locked),
+            digests=ModelDigests(client, inspection.sizes, self._host.locked, inspection.remote),
             doubted=doubted,
             end=self.end,
             complain=self._host.complain,

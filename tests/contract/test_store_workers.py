@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.warmup import Warmed, WarmEnd, Warmup
 from orchestrator.domain.worker import Residency, WorkerEvent, WorkerInfo, WorkerState
 from orchestrator.errors import Conflict, NotFound, Superseded
@@ -174,3 +174,17 @@ async def test_the_story_of_a_worker(store: RedisStore) -> None:
     ]
     assert sorted(changes, key=lambda change: -change.at) == list(changes)
     assert await store.worker_changes("nobody") == []
+
+
+async def test_what_is_not_on_a_workers_disk_and_what_could_not_be_fetched_are_told_apart(store: RedisStore) -> None:
+    epoch = await ready(store)
+    here, coming, faulty = (ModelRef("vae", name) for name in ("here", "coming", "faulty"))
+    told = {
+        here: Content(7, "a" * 64),
+        coming: Content(8, "b" * 64, remote=True),
+        faulty: Content(9, None, remote=True, fault="its source is gone"),
+    }
+    await store.report_models("w", epoch, told)
+    digest = (await store.worker("w")).models
+    assert digest is not None
+    assert await store.models(digest) == told

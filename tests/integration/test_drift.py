@@ -136,6 +136,11 @@ def _changed_byte(w: Locked) -> Callable[[], None]:
     return lambda: w.model("weights")
 
 
+def _missing(w: Locked) -> Callable[[], None]:
+    (w.folder / "models" / MODEL).unlink()
+    return lambda: w.model("weights")
+
+
 def _other_commit(w: Locked) -> Callable[[], None]:
     git(w.pack, "checkout", "--quiet", "HEAD~1")
     return lambda: (git(w.pack, "checkout", "--quiet", "main"), None)[1]
@@ -150,10 +155,16 @@ def _other_version(w: Locked) -> Callable[[], None]:
     ("break_it", "named"),
     [
         (_changed_byte, f"it is not what prod.lock.yaml says: model {MODEL} has sha256 "),
+        (_missing, f"it is not what prod.lock.yaml says: model {MODEL} is missing, the lock says sha256 "),
         (_other_commit, "it is not what prod.lock.yaml says: node pack PackA is at commit "),
         (_other_version, "it is not what prod.lock.yaml says: package alpha is 2.0, the lock says 1.0"),
     ],
-    ids=("one byte of a model", "one commit of a node pack", "one version of a package"),
+    ids=(
+        "one byte of a model",
+        "a model of a folder that is not ours to change",
+        "one commit of a node pack",
+        "one version of a package",
+    ),
 )
 async def test_what_drifted_is_not_started_and_says_what_differs_until_it_is_mended(
     fleet: Fleet, w: Locked, break_it: Callable[[Locked], Callable[[], None]], named: str

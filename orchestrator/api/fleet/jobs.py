@@ -20,7 +20,7 @@ from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.controller.events import order
 from orchestrator.controller.intake import Accepted
-from orchestrator.controller.offers import Offers
+from orchestrator.controller.offers import ModelContents, Offers
 from orchestrator.controller.requests import GraphJob, Labels, Request, WorkflowJob
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event, EventType
@@ -189,8 +189,9 @@ class JobRoutes:
         entry = await self._store.entry(last.id) if last.state is RunState.QUEUED else None
         if entry is None:
             return {}
-        offers = Offers(self._store)
-        return obstacles(entry, [(worker, await offers.of(worker.info.catalog)) for worker in workers])
+        offers, contents = Offers(self._store), ModelContents(self._store)
+        known = [(worker, await contents.of(worker.models)) for worker in workers]
+        return obstacles(entry, [(worker, await offers.of(worker.info.catalog, its)) for worker, its in known])
 
     async def _job(self, request: web.Request) -> Job:
         return await self._store.job(id_of(request, "job"))

@@ -61,7 +61,8 @@ class MailKind(StrEnum):
     CANCEL = "cancel"
     FREE = "free"
     WARM = "warm"
-    PREFETCH = "prefetch"
+    PREFETCH = "prefetch"  # have these files in RAM
+    FETCH = "fetch"  # have these files on disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Mail:
     kind: MailKind
     worker: str
     run_id: str | None = None
-    files: tuple[ModelRef, ...] = ()  # to have in RAM, in this order; what it was told before holds no more
+    files: tuple[ModelRef, ...] = ()  # in this order; what mail of this kind told before holds no more
 
 
 @dataclass(frozen=True, slots=True)

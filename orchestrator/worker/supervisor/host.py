@@ -22,6 +22,7 @@ from orchestrator.errors import WorkerFault
 from orchestrator.graph.catalog import Catalog
 from orchestrator.pins.lock import Lock
 from orchestrator.pins.pinned import Pinned
+from orchestrator.pins.supply import Supply
 from orchestrator.worker import metrics
 from orchestrator.worker.context import End
 from orchestrator.worker.drift import KEPT_FROM_TELLING, conforming, lock_of_installed
@@ -65,6 +66,7 @@ class SupervisedHost:
         metrics.expect_restarts(info.id)
         self.info = info
         self.locked: Mapping[str, str] = {}
+        self.supply: Supply | None = None
         self._locked_packs = frozenset[str]()
         self._installation = installation
         self._home = home
@@ -220,7 +222,7 @@ class SupervisedHost:
             self._happen(Happening.RETIRE, why.message)
             return
         if found.record.lock == lock.digest:
-            self._conform(lock)
+            self._conform(pinned, lock)
         else:
             self._happen(Happening.RETIRE, f"process {found.pid} was started when {pinned.file.name} was another")
 
@@ -228,12 +230,14 @@ class SupervisedHost:
         """Returns when what would be started is what its lock says."""
         await tenant.tell(None, f"comparing {self._installation.directory} with {pinned.file.name}")
         self._resumed.clear()
-        self._conform(await conforming(lambda: self._lock(pinned), tenant.tell, self._resumed))
+        self._conform(pinned, await conforming(lambda: self._lock(pinned), tenant.tell, self._resumed))
 
     async def _lock(self, pinned: Pinned) -> Lock:
         return await lock_of_installed(pinned, self._installation.directory, self._installation.python)
 
-    def _conform(self, lock: Lock) -> None:
+    def _conform(self, pinned: Pinned, lock: Lock) -> None:
+        floor_bytes = round(self._settings.min_free_gb * GB)
+        self.supply = pinned.supply(lock, self._installation.directory, floor_bytes)
         self.info = replace(self.info, lock=lock.digest)
         self.locked, self._locked_packs = lock.sha256_of_models, frozenset(lock.node_packs)
 

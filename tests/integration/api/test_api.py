@@ -257,7 +257,7 @@ async def test_workers_are_shown_drained_and_resumed(api: Api, blank: str, worke
     assert held["vram"] == [{**named, "held_bytes": None}]
     assert (held["ram"], held["disk"], held["state"], held["why"]) == ([], [], "ready", None)
     [model] = (await api.get("/v1/residency")).json["models"]
-    assert model == {**named, "vram": ["w"], "ram": [], "disk": []}
+    assert model == {**named, "vram": ["w"], "ram": [], "disk": [], "remote": []}
     for verb in ("drain", "resume", "recycle", "free"):
         for nobody in ("nobody", "w:runs", "*"):
             assert (await api.post(f"/v1/workers/{nobody}/{verb}")).code == "worker_not_found"

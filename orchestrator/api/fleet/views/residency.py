@@ -11,7 +11,7 @@ from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import Residency, Worker, WorkerState
 from orchestrator.store.port import Contents
 
-TIERS = ("vram", "ram", "disk")
+TIERS = ("vram", "ram", "disk", "remote")
 
 
 @described
@@ -40,6 +40,8 @@ class WorkerResidency(TypedDict):
     ram: list[ResidentModel]
     disk: list[ResidentModel]
     """What it lists, and has in no other tier."""
+    remote: list[ResidentModel]
+    """What its lock names and its disk lacks: its agent fetches it once queued runs need it."""
 
 
 @described
@@ -52,6 +54,7 @@ class ModelResidency(TypedDict):
     """The workers that hold it there."""
     ram: list[str]
     disk: list[str]
+    remote: list[str]
 
 
 @described
@@ -70,6 +73,7 @@ def _worker(worker: Worker, contents: Contents) -> WorkerResidency:
     answers = worker.state in (WorkerState.READY, WorkerState.DRAINING)  # what others held is gone, or going
     residency = worker.residency if answers else Residency()
     in_memory = {*residency.vram, *residency.ram}
+    remote = {ref for ref, content in contents.items() if content.remote}
 
     def models(tier: Iterable[ModelRef]) -> list[ResidentModel]:
         return [_model(ref, residency, contents) for ref in tier]
@@ -82,7 +86,8 @@ def _worker(worker: Worker, contents: Contents) -> WorkerResidency:
         "why": residency.why or None,
         "vram": models(residency.vram),
         "ram": models(residency.ram),
-        "disk": models(sorted(contents.keys() - in_memory)),
+        "disk": models(sorted(contents.keys() - in_memory - remote)),
+        "remote": models(sorted(remote)),
     }
 
 
@@ -113,6 +118,7 @@ def _models(workers: Iterable[WorkerResidency]) -> list[ModelResidency]:
                         "vram": [],
                         "ram": [],
                         "disk": [],
+                        "remote": [],
                     },
                 )
                 shown[tier].append(worker["worker"])

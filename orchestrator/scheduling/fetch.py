@@ -1,0 +1,81 @@
+"""Which model files agents should fetch from their remote sources, ahead of the runs that need them.
+
+A run is given only to a worker whose disk has its files. Where no ready worker's has, or where those that have would
+come to it later than one that fetches first, that one is told to. It goes on with other runs meanwhile, and what it has
+fetched makes it a worker like the others. What no queued run needs any more is given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from math import inf
+
+from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.worker import WorkerState
+from orchestrator.scheduling.feasible import able, to_fetch
+from orchestrator.scheduling.fleet import WorkerView
+from orchestrator.scheduling.index import Index
+from orchestrator.scheduling.models import NET_BYTES_S
+from orchestrator.scheduling.queue import Group
+
+HEADS = 64  # oldest groups of a pool that are looked at: far enough ahead for files that take minutes
+
+Orders = Mapping[str, tuple[ModelRef, ...]]
+"""By worker, the files that are to be on its disk, in this order."""
+
+
+class Look:
+    """One look at what should be on its way now. `before`: what was, and goes on for as long as a run waits for it.
+    `orders`: what it comes to, once all of `steps` are done."""
+
+    def __init__(self, index: Index, before: Orders, now: float) -> None:
+        self._index = index
+        self._before = before
+        self._now = now
+        self._orders: dict[str, dict[ModelRef, None]] = {}
+
+    @property
+    def orders(self) -> Orders:
+        return {worker: tuple(files) for worker, files in self._orders.items()}
+
+    def steps(self) -> Iterator[None]:
+        """One a group: others may have their turn, and change the index, in between."""
+        for pool in list(self._index.pools.values()):
+            ready = [view for view in pool.fleet.workers.values() if view.state is WorkerState.READY]
+            if any(view.offer and view.offer.remote for view in ready):
+                for group in list(islice(pool.queue.line, HEADS)):
+                    if group.head is not None:
+                        self._at(group, ready)
+                        yield
+
+    def _at(self, group: Group, ready: Iterable[WorkerView]) -> None:
+        waits: list[float] = []
+        rest: dict[WorkerView, float] = {}
+        for view in ready:
+            if able(view, group):
+                waits.append(view.wait_s(self._now))
+            elif (files := to_fetch(view, group)) and view.id not in group.avoid:
+                if set(files) <= set(self._before.get(view.id, ())):
+                    waits.append(self._begins_s(view, files))
+                    self._order(view, files)
+                else:
+                    rest[view] = self._begins_s(view, files)
+        soonest = min(rest, key=lambda view: (rest[view], view.id), default=None)
+        if soonest is not None and rest[soonest] < self._done_s(group, waits):
+            self._order(soonest, to_fetch(soonest, group))
+
+    def _order(self, view: WorkerView, files: Iterable[ModelRef]) -> None:
+        self._orders.setdefault(view.id, {}).update(dict.fromkeys(files))
+
+    def _begins_s(self, view: WorkerView, files: Iterable[ModelRef]) -> float:
+        """Seconds until the worker could begin with a run that needs these: it fetches while it executes."""
+        queued = {*self._orders.get(view.id, ()), *files}
+        return max(sum(self._index.sizes(queued).values()) / NET_BYTES_S, view.wait_s(self._now))
+
+    def _done_s(self, group: Group, waits: list[float]) -> float:
+        """Seconds until the last of the group's runs would begin with workers that come to it after so long."""
+        if not waits:
+            return inf
+        work_s = sum(trait.count * self._index.learned.execute_s(trait.profile, "") for trait in group.traits())
+        return min(waits) + work_s * (group.size - 1) / group.size / len(waits)

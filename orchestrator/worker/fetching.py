@@ -1,0 +1,152 @@
+"""Fetching: brings the models to a worker's disk that its lock names, its ComfyUI lacks, and queued runs need.
+
+One at a time, beside whatever executes. What came is offered to the fleet once ComfyUI lists it; what could not be had
+is told as that, with the reason, and may be asked for again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from time import monotonic
+
+import orjson
+
+from orchestrator.domain.needs import Content, ModelRef
+from orchestrator.errors import FleetError
+from orchestrator.graph.catalog import Catalog
+from orchestrator.pins.supply import Supply
+from orchestrator.store.port import Contents
+from orchestrator.worker.backoff import insist, passed
+from orchestrator.worker.context import WorkerContext
+from orchestrator.worker.host import Host
+from orchestrator.worker.prefetch import SHARE
+
+log = logging.getLogger(__name__)
+
+FAULT_S = 300.0  # what could not be fetched is not tried again before this long: the runs that wait are to learn why
+PAUSE_MAX_S = 1.0
+
+
+def lacking(host: Host) -> Contents:
+    """What can be fetched there, and is not on its disk."""
+    models = host.supply.models if host.supply else {}
+    known = {ModelRef(*name.split("/", 1)): model for name, model in models.items()}
+    return {ref: Content(it.bytes, it.sha256, remote=True) for ref, it in known.items() if host.model_file(ref) is None}
+
+
+class Fetcher:
+    """Of one worker. `tell` has the fleet know what its models are, `note` operators what is going on."""
+
+    def __init__(
+        self,
+        supply: Supply,
+        context: WorkerContext,
+        tell: Callable[[Contents], Awaitable[None]],
+        note: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._supply = supply
+        self._context = context
+        self._tell = tell
+        self._note = note
+        self._wanted: Sequence[ModelRef] = ()
+        self._changed = asyncio.Event()
+        self._under_way: tuple[ModelRef, asyncio.Task[None]] | None = None
+        self._faulty: dict[ModelRef, float] = {}  # until when
+
+    def want(self, models: Sequence[ModelRef]) -> None:
+        """From now on these, in this order, and nothing else: what is under way and not among them is given up. What
+        has come of it is kept for the next time."""
+        self._wanted = models
+        self._changed.set()
+        if self._under_way is not None and self._under_way[0] not in models:
+            self._under_way[1].cancel()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            next_s = min(self._faulty.values(), default=monotonic() + FAULT_S) - monotonic()
+            await passed(self._changed, max(0.0, next_s))
+            self._changed.clear()
+            for model in [model for model, until in self._faulty.items() if until <= monotonic()]:
+                del self._faulty[model]
+                await self._know(model, remote=True)
+            while (model := self._next()) is not None:
+                await self._fetch(model, f"{model.folder}/{model.name}")
+
+    def _next(self) -> ModelRef | None:
+        contents = self._context.digests.contents
+        known = ((model, contents.get(model)) for model in self._wanted)
+        return next((model for model, its in known if its and its.remote and not its.fault), None)
+
+    async def _fetch(self, model: ModelRef, name: str) -> None:
+        await self._note(f"fetching {name}, which a queued run needs")
+        try:
+            came = await self._bring(model, name)
+        except FleetError as error:
+            await self._fail(model, error.message)
+            return
+        if came:
+            await self._offer(model, name)
+        else:
+            await self._note(f"no queued run needs {name} any more: what came of it is kept")
+
+    async def _offer(self, model: ModelRef, name: str) -> None:
+        if await self._lists(model):
+            await self._know(model, remote=False)
+            await self._note(f"fetched {name}")
+        else:
+            note = f"its ComfyUI does not list {name}, which was fetched since it was started"
+            self._context.complain(note)
+            await self._fail(model, note)
+
+    async def _bring(self, model: ModelRef, name: str) -> bool:
+        """Whether it is there; otherwise it was given up. Raises what Supply.fetch raises."""
+        pace = _Pace()
+        task = asyncio.create_task(asyncio.to_thread(self._supply.fetch, name, pace))
+        self._under_way = model, task
+        try:
+            await asyncio.wait((task,))
+        finally:
+            self._under_way = None
+            pace.given_up.set()  # the thread ends with the next bytes
+            task.cancel()
+        if task.cancelled():
+            return False
+        task.result()
+        return True
+
+    async def _lists(self, model: ModelRef) -> bool:
+        """Whether ComfyUI offers it now, as far as it tells."""
+        document = await insist(self._context.client.object_info, self._context.doubt)
+        catalog = await asyncio.to_thread(lambda: Catalog.parse(orjson.loads(document)))
+        return model in catalog.models or model.folder not in catalog.folders
+
+    async def _fail(self, model: ModelRef, fault: str) -> None:
+        log.warning("%s: %s", self._context.info.id, fault)
+        self._faulty[model] = monotonic() + FAULT_S
+        await self._know(model, remote=True, fault=fault)
+        await self._note(fault)
+
+    async def _know(self, model: ModelRef, *, remote: bool, fault: str = "") -> None:
+        digests = self._context.digests
+        its = replace(digests.contents[model], remote=remote, fault=fault)
+        digests.contents = {**digests.contents, model: its}
+        await self._tell(digests.contents)
+
+
+class _Pace:
+    """Called while bytes come: has them take SHARE of the time, as whoever executes needs disk and network, too."""
+
+    def __init__(self) -> None:
+        self.given_up = threading.Event()
+        self._since = monotonic()
+
+    def __call__(self) -> None:
+        pause_s = (monotonic() - self._since) * (1 / SHARE - 1)
+        if self.given_up.wait(min(PAUSE_MAX_S, pause_s)):
+            raise FleetError("given_up", "nobody needs it any more")
+        self._since = monotonic()
