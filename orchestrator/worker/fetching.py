@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from time import monotonic
 
 import orjson
@@ -28,6 +29,7 @@ from orchestrator.worker.prefetch import SHARE
 log = logging.getLogger(__name__)
 
 FAULT_S = 300.0  # what could not be fetched is not tried again before this long: the runs that wait are to learn why
+LOOK_S = 10.0  # so often it is seen that somebody else put one there: provision, or another worker of the same folder
 PAUSE_MAX_S = 1.0
 
 
@@ -39,16 +41,19 @@ def lacking(host: Host) -> Contents:
 
 
 class Fetcher:
-    """Of one worker. `tell` has the fleet know what its models are, `note` operators what is going on."""
+    """Of one worker. `find` answers where its disk has a model, `tell` has the fleet know what its models are, `note`
+    operators what is going on."""
 
     def __init__(
         self,
         supply: Supply,
+        find: Callable[[ModelRef], Path | None],
         context: WorkerContext,
         tell: Callable[[Contents], Awaitable[None]],
         note: Callable[[str], Awaitable[None]],
     ) -> None:
         self._supply = supply
+        self._find = find
         self._context = context
         self._tell = tell
         self._note = note
@@ -68,22 +73,26 @@ class Fetcher:
     async def run(self) -> None:
         """For ever."""
         while True:
-            next_s = min(self._faulty.values(), default=monotonic() + FAULT_S) - monotonic()
-            await passed(self._changed, max(0.0, next_s))
+            await passed(self._changed, LOOK_S)
             self._changed.clear()
             for model in [model for model, until in self._faulty.items() if until <= monotonic()]:
                 del self._faulty[model]
                 await self._know(model, remote=True)
-            while (model := self._next()) is not None:
-                await self._fetch(model, f"{model.folder}/{model.name}")
+            for model in await asyncio.to_thread(self._there, self._missing()):
+                await self._fetch(model)
+            while wanted := [model for model in self._wanted if model in self._missing()]:
+                await self._note(f"fetching {_name(wanted[0])}, which a queued run needs")
+                await self._fetch(wanted[0])
 
-    def _next(self) -> ModelRef | None:
-        contents = self._context.digests.contents
-        known = ((model, contents.get(model)) for model in self._wanted)
-        return next((model for model, its in known if its and its.remote and not its.fault), None)
+    def _missing(self) -> set[ModelRef]:
+        """What is not known to be there, nor why it cannot be."""
+        return {ref for ref, its in self._context.digests.contents.items() if its.remote and not its.fault}
 
-    async def _fetch(self, model: ModelRef, name: str) -> None:
-        await self._note(f"fetching {name}, which a queued run needs")
+    def _there(self, models: Iterable[ModelRef]) -> list[ModelRef]:
+        return [model for model in models if self._find(model) is not None]
+
+    async def _fetch(self, model: ModelRef) -> None:
+        name = _name(model)
         try:
             came = await self._bring(model, name)
         except FleetError as error:
@@ -97,7 +106,7 @@ class Fetcher:
     async def _offer(self, model: ModelRef, name: str) -> None:
         if await self._lists(model):
             await self._know(model, remote=False)
-            await self._note(f"fetched {name}")
+            await self._note(f"has {name} now")
         else:
             note = f"its ComfyUI does not list {name}, which was fetched since it was started"
             self._context.complain(note)
@@ -136,6 +145,10 @@ class Fetcher:
         its = replace(digests.contents[model], remote=remote, fault=fault)
         digests.contents = {**digests.contents, model: its}
         await self._tell(digests.contents)
+
+
+def _name(model: ModelRef) -> str:
+    return f"{model.folder}/{model.name}"
 
 
 class _Pace:

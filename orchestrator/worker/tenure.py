@@ -174,7 +174,8 @@ class Tenure:
             warmups = self._warmups = Warmups(context, gauge, self._epoch, self._is_wanted, partial(self.tell, None))
             self._readers[MailKind.PREFETCH] = Prefetcher(self._host.model_file, gauge.staged)
             if supply := self._host.supply:
-                self._readers[MailKind.FETCH] = Fetcher(supply, context, self._tell_models, partial(self.tell, None))
+                fetcher = Fetcher(supply, self._host.model_file, context, self._tell_models, partial(self.tell, None))
+                self._readers[MailKind.FETCH] = fetcher
             monitor = Monitor(context, ChainMap[str, Any](self._executions, warmups.prompts))
             async with asyncio.TaskGroup() as group:
                 group.create_task(monitor.look())

@@ -22,7 +22,7 @@ from orchestrator.pins.pinned import Pinned, read_lock
 from orchestrator.scheduling import index as scheduling
 from orchestrator.scheduling import infeasible
 from orchestrator.simulator.comfyui.installed import InstalledSim
-from orchestrator.worker import drift
+from orchestrator.worker import drift, fetching
 from tests.fixtures.driving import Graph, eventually, picture, sampled
 from tests.fixtures.pinned import git
 from tests.fixtures.site import CONTENT, Site
@@ -38,6 +38,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
     monkeypatch.setattr(drift, "RECHECK_S", 0.2)
     monkeypatch.setattr(dispatcher, "FETCH_S", 0.05)
+    monkeypatch.setattr(fetching, "LOOK_S", 0.05)
     for module in (scheduling, infeasible):
         monkeypatch.setattr(module, "GRACE_S", 0.2)
 
@@ -127,7 +128,7 @@ async def test_a_run_that_needs_what_is_on_no_disk_has_it_fetched_and_is_execute
     assert machine.file.read_bytes() == CONTENT
     assert machine.file.resolve().name == sha256()
     notes = [change["note"] for change in (await fleet.worker("w-cpu0"))["changes"]]
-    assert {f"fetching {MODEL}, which a queued run needs", f"fetched {MODEL}"} <= set(notes)
+    assert {f"fetching {MODEL}, which a queued run needs", f"has {MODEL} now"} <= set(notes)
     assert machine.site.asked == [("ok", 0)]
 
 
@@ -189,6 +190,19 @@ async def test_what_an_agent_that_was_killed_had_fetched_is_not_fetched_again(no
     await until(lambda: has(second.fleet, "succeeded", 1), f"{job['id']} to succeed")
     assert machine.site.asked == [("slow", 0), ("slow", begun)]
     assert machine.file.read_bytes() == CONTENT
+
+
+async def test_what_came_to_the_folder_in_another_way_is_checked_and_offered_as_well(
+    whole: StartWhole, machine: Machine
+) -> None:
+    file = machine.lock("ok")
+    machine.provision(file)
+    (entry,) = machine.workers(file)
+    fleet = await whole([{**entry, "devices": ["cpu", "cpu"]}])
+    assert (await fleet.ended(await fleet.submit(wants())))["status"] == "succeeded"
+    for worker in ("w-cpu0", "w-cpu1"):
+        await fleet.worker_told(worker, f"has {MODEL} now")
+    assert machine.site.asked == [("ok", 0)], "they share the folder"
 
 
 async def test_what_has_no_room_is_not_begun_and_the_run_says_so(whole: StartWhole, machine: Machine) -> None:
