@@ -23,8 +23,19 @@ from orchestrator.scheduling.demand import demands
 from orchestrator.scheduling.fetch import Look, Orders
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
+from orchestrator.scheduling.outlook import outlook
 from orchestrator.scheduling.policy import Plan, Rules, decide
-from orchestrator.store.port import Assignment, DispatchStore, FeedItem, FeedKind, Mail, MailKind, RunEnd, Snapshot
+from orchestrator.store.port import (
+    Assignment,
+    DispatchStore,
+    FeedItem,
+    FeedKind,
+    Mail,
+    MailKind,
+    OutlookStore,
+    RunEnd,
+    Snapshot,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +46,7 @@ CHUNK = 1000  # entries of a snapshot between which others get their turn
 PAUSE_S = 0.5  # before a new snapshot after the feed broke off
 
 
-class DispatcherStore(DispatchStore, CatalogReads, Protocol):
+class DispatcherStore(DispatchStore, CatalogReads, OutlookStore, Protocol):
     """What is asked of the store."""
 
     async def worker(self, worker_id: str) -> Worker: ...
@@ -106,6 +117,7 @@ class _Term:
             group.create_task(self._decide(), name="dispatcher-decide")
             group.create_task(self._save(), name="dispatcher-save")
             group.create_task(self._order_fetches(), name="dispatcher-fetch")
+            group.create_task(self._answer(), name="dispatcher-answers")
             group.create_task(self._tell_demand(), name="dispatcher-demand")
             if self._warmer is not None:
                 group.create_task(self._warmer.keep(self._index, self._clock), name="dispatcher-warm")
@@ -237,6 +249,11 @@ class _Term:
             mails = (Mail(MailKind.FETCH, worker, files=orders.get(worker, ())) for worker in {**before, **orders})
             await asyncio.gather(*map(self._store.post, mails))
             await asyncio.sleep(FETCH_S)
+
+    async def _answer(self) -> None:
+        """Tells whoever asks where a queued run stands, which nobody else knows."""
+        async for question in self._store.questions():
+            await self._store.answer(question, outlook(self._index, question.run_id, self._clock()))
 
     async def _tell_demand(self) -> None:
         try:

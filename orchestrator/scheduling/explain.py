@@ -33,18 +33,20 @@ class Explanation(NamedTuple):
     ahead_s: float  # GPU-seconds (by weight) that its tenant is ahead of what all are measured by
     allowed_s: float
     within: bool
+    waited_for: str | None  # the worker that was hoped for at first
 
     def reasons(self) -> Mapping[str, Any]:
         """JSON-ready."""
         considered = [{"worker": worker, **_terms(theirs)} for worker, theirs in self.considered]
         considered.sort(key=itemgetter("finish_s", "worker"))
         return {
-            "why": _why(self.its, self.loads, considered),
+            "why": _why(self.its, self.loads, considered) + self._waited(),
             **_terms(self.its),
             "resident": list(self.resident[:FILES]),
             "loads": list(self.loads[:FILES]),
             "considered": considered,
             "refused": dict(self.refused),
+            **({"waited_for": self.waited_for} if self.waited_for else {}),
             "share": {
                 "tenant": self.tenant,
                 "ahead_s": round(self.ahead_s, 1),
@@ -52,6 +54,11 @@ class Explanation(NamedTuple):
                 "within": self.within,
             },
         }
+
+    def _waited(self) -> str:
+        if self.waited_for is None:
+            return ""
+        return f"; it had waited for {self.waited_for}, which held its models and was expected to be done sooner"
 
 
 def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cost, now: float) -> Explanation:
@@ -77,6 +84,7 @@ def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cos
         tenant.had - pool.fairness.level,
         pool.fairness.allowance_s,
         not group.excess,
+        group.patience[2] if group.patience and group.patience[0] == group.head else None,
     )
 
 

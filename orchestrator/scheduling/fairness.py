@@ -111,6 +111,15 @@ class Fairness:
         assert found is not None
         return found
 
+    @property
+    def within(self) -> int:
+        """Queued runs within their tenants' shares."""
+        return sum(tenant.within for tenant in self._by_name.values())
+
+    def portion(self, tenant: Tenant) -> float:
+        """What part of the pool is due to a tenant with queued runs, as others have some too."""
+        return tenant.weight / self._weight
+
     def arrive(self, tenant: Tenant, expected_s: float) -> bool:
         """A run of this tenant is queued; answers whether it is within the share."""
         tenant.queued += 1

@@ -196,7 +196,7 @@ class Index:
     def wait_for(self, view: WorkerView, group: Group, until: float) -> None:
         """The group's next run waits for this busy worker: until it takes something or goes, or until then."""
         if group.patience is None or group.patience[0] != group.head:
-            group.patience = (group.next, until)
+            group.patience = (group.next, until, view.id)
             self.timers.at(until, self._look_again, group)
         view.awaited[group] = None
 

@@ -51,7 +51,7 @@ class Group:
         self.standing_s = 0.0  # the head's
         self.excess = False  # whether even the head is beyond its tenant's share
         self.lacks: dict[Offer, Lack] = {}  # memo of feasible.lack
-        self.patience: tuple[int, float] | None = None  # (head, until when it may wait for a warm worker)
+        self.patience: tuple[int, float, str] | None = None  # (head, until when it may wait, for which warm worker)
         self.infeasible_since: float | None = None  # since when no worker of the pool could ever do it
         self._heap: list[int] = []
         self._traits: dict[tuple[str, int, str], Trait] = {}

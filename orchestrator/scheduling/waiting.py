@@ -67,12 +67,17 @@ class Waiting:
         trait.group.add(ticket, trait)
         pool.queue.settle(trait.group, self._tickets)
 
+    def place(self, number: int) -> Place | None:
+        """Of a run, if it is queued."""
+        ticket = self._tickets.get(number)
+        return None if ticket is None else Place(ticket, self.trait(ticket), self.tenant(ticket))
+
     def leave(self, number: int) -> Place | None:
         """A run is queued no more, if it was."""
-        ticket = self._tickets.pop(number, None)
-        if ticket is None:
+        place = self.place(number)
+        if place is None:
             return None
-        place = Place(ticket, self.trait(ticket), self.tenant(ticket))
+        ticket = self._tickets.pop(number)
         trait, group = place.trait, place.trait.group
         pool = self._pools[group.pool]
         group.remove(trait, self._tickets)

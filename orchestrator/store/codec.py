@@ -15,6 +15,7 @@ from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Progress
 from orchestrator.domain.needs import Content, ModelRef, Needs
+from orchestrator.domain.outlook import Outlook
 from orchestrator.domain.quality import Judgement, Score
 from orchestrator.domain.run import QueueEntry, Run, RunState, Timings
 from orchestrator.domain.warmup import Warmed, Warmup
@@ -36,6 +37,7 @@ WARMUP = TypeAdapter(Warmup)
 WARMED = TypeAdapter(Warmed)
 SCORES = TypeAdapter(dict[str, Score])
 JUDGEMENT = TypeAdapter(Judgement)
+OUTLOOK: TypeAdapter[Outlook | None] = TypeAdapter(Outlook | None)
 
 JOB_FIELDS = (
     "spec", "status", "runs", "created", "started", "completed", "progress", "outputs", "error", "quality", "ended",

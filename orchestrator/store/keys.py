@@ -30,6 +30,8 @@
 | worker:ID:warmup        | hash   | what it is to warm up with             | TTL; when it is over, or it starts anew  |
 | mail:AGENT              | stream | hints to an agent; capped              | TTL                                      |
 | leader                  | string | the leading controller                 | TTL                                      |
+| questions               | stream | runs that somebody asks about; capped  | capped, one per fleet                    |
+| answer:QUESTION         | list   | what the leader says of one            | when it is read; TTL                     |
 | learned                 | string | what the dispatcher learned            | one per fleet                            |
 | catalog:D, models:D     | string | an object_info; what model files are   | TTL, renewed by the workers that have it |
 | ledger:HOUR             | hash   | who spent what -> ms                   | TTL                                      |
@@ -98,6 +100,9 @@ class Keys:
 
     def mail(self, agent: str) -> str:
         return f"{self.prefix}mail:{agent}"
+
+    def answer(self, question: str) -> str:
+        return f"{self.prefix}answer:{question}"
 
     def ledger(self, hour: str) -> str:
         """`hour`: hours since 1970, or "total"."""

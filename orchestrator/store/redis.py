@@ -18,6 +18,7 @@ from orchestrator.store.dispatch import RedisDispatch
 from orchestrator.store.jobs import RedisJobs
 from orchestrator.store.judging import RedisJudging
 from orchestrator.store.keys import Keys
+from orchestrator.store.outlooks import RedisOutlooks
 from orchestrator.store.runs import RedisRuns
 from orchestrator.store.seal import Seal
 
@@ -30,10 +31,13 @@ MAIL_TTL_S = 3600.0
 LEDGER_ROWS = 20_000  # of one hour; beyond, tenants, versions and workers that are new to it are taken together
 SAMPLES_TTL_S = 90 * 86400.0
 CATALOG_TTL_S = 86400.0
+ANSWER_TTL_S = 10.0
 FORGET_WORKER_S = 86400.0
 
 
-class RedisStore(RedisJobs, RedisClients, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog, RedisCosts):
+class RedisStore(
+    RedisJobs, RedisClients, RedisRuns, RedisJudging, RedisDispatch, RedisCatalog, RedisCosts, RedisOutlooks
+):
     """Implements Store. Make it with `connect`."""
 
     def __init__(self, database: Database, leader_s: float, seal: Seal) -> None:
@@ -74,6 +78,7 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         "JUDGE_LENGTH": JUDGE_LENGTH,
         "MAIL_TTL": MAIL_TTL_S * 1000,
         "CATALOG_TTL": CATALOG_TTL_S * 1000,
+        "ANSWER_TTL": ANSWER_TTL_S * 1000,
         "FORGET_WORKER": FORGET_WORKER_S * 1000,
         "WORKER_LEASE": leases.worker_s * 1000,
         "LEDGER_ROWS": LEDGER_ROWS,

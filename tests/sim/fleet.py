@@ -18,10 +18,11 @@ import orjson
 from orchestrator.domain.ids import uuid7
 from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import Content, ModelRef, Needs
+from orchestrator.domain.outlook import Outlook
 from orchestrator.domain.run import QueueEntry, RunState
 from orchestrator.domain.worker import Residency, Worker, WorkerInfo, WorkerKind, WorkerState
 from orchestrator.errors import NotFound, Retryable
-from orchestrator.store.port import Assignment, FeedItem, FeedKind, Mail, RunEnd, Snapshot
+from orchestrator.store.port import Assignment, FeedItem, FeedKind, Mail, Question, RunEnd, Snapshot
 
 GB = 1_000_000_000
 EPOCH = 1_800_000_000.0  # the store's clock when the loop's shows 0
@@ -214,6 +215,17 @@ class MemoryStore:
 
     async def post(self, mail: Mail) -> None:
         self.mails.append(mail)
+
+    async def outlook(self, run_id: str, within_s: float) -> Outlook | None:
+        """Nobody asks."""
+        return None
+
+    async def questions(self) -> AsyncIterator[Question]:
+        await asyncio.Event().wait()
+        yield Question("", "")
+
+    async def answer(self, question: Question, outlook: Outlook | None) -> None:
+        return
 
     async def worker(self, worker_id: str) -> Worker:
         await asyncio.sleep(self.lag_s)

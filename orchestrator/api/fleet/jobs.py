@@ -25,12 +25,14 @@ from orchestrator.controller.requests import GraphJob, Labels, Request, Workflow
 from orchestrator.domain.asset import Output
 from orchestrator.domain.event import Event, EventType
 from orchestrator.domain.job import Job, JobStatus
+from orchestrator.domain.outlook import Outlook
 from orchestrator.domain.run import RunState
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import NotFound
 from orchestrator.scheduling.explain import obstacles
 from orchestrator.store.port import JobQuery
 
+OUTLOOK_S = 1.0  # that an explanation waits for what the dispatcher says
 _KEY = "Idempotency-Key"
 _SUBMITTED = {
     202: Answer("It is queued. With `wait`: it has not ended yet.", JobView),
@@ -181,7 +183,13 @@ class JobRoutes:
         job = await self._job(request)
         workers = [worker for worker in await self._store.workers() if worker.info.pool == job.spec.pool]
         position = await self._store.queue_position(job.spec.id)
-        return answer(explanation_view(job, position, workers, await self._obstacles(job, workers)))
+        obstacles, outlook = await self._obstacles(job, workers), await self._outlook(job)
+        return answer(explanation_view(job, position, workers, obstacles, outlook))
+
+    async def _outlook(self, job: Job) -> Outlook | None:
+        """Where its queued run stands, while it has one and somebody dispatches."""
+        last = job.runs[-1]
+        return await self._store.outlook(last.id, OUTLOOK_S) if last.state is RunState.QUEUED else None
 
     async def _obstacles(self, job: Job, workers: Sequence[Worker]) -> Mapping[str, str]:
         """Why which worker cannot take the job's queued run, while it has one."""

@@ -23,6 +23,7 @@ from orchestrator.store.port.judging import (
     MoreCandidates,
     PendingReview,
 )
+from orchestrator.store.port.outlooks import OutlookStore, Question
 from orchestrator.store.port.runs import Duties, Mail, MailKind, Order, Result, RunKey, RunStore
 from orchestrator.store.port.values import Contents, Graph
 
@@ -52,8 +53,10 @@ __all__ = [
     "MailKind",
     "MoreCandidates",
     "Order",
+    "OutlookStore",
     "PendingReview",
     "Posted",
+    "Question",
     "Result",
     "RunEnd",
     "RunKey",
@@ -66,7 +69,9 @@ __all__ = [
 ]
 
 
-class Store(JobStore, ClientStore, RunStore, JudgeStore, DispatchStore, CatalogStore, CostStore, Protocol):
+class Store(
+    JobStore, ClientStore, RunStore, JudgeStore, DispatchStore, CatalogStore, CostStore, OutlookStore, Protocol
+):
     async def ping(self) -> None:
         """Raises Busy("store_unavailable") when Redis does not answer or does not take writes."""
         ...

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from orchestrator.api.fleet.views.describe import described
 from orchestrator.api.fleet.views.jobs import RunView, run_view
 from orchestrator.domain.job import Job, JobStatus
+from orchestrator.domain.outlook import Awaited, Outlook
 from orchestrator.domain.run import RunState
 from orchestrator.domain.worker import Worker, WorkerState
 
@@ -28,26 +29,71 @@ class CandidateView(TypedDict):
 
 
 @described
+class AccountView(TypedDict):
+    """How the tenant of a queued run stands in its pool. Seconds are GPU-seconds, divided by the tenant's weight."""
+
+    tenant: str
+    weight: float
+    portion: float
+    """Of the pool that is due to it, as there are now others with queued runs: 0.5 is half of it."""
+    had_s: float
+    """What it has had, as far as that still counts: what it had while nobody else waited is forgotten."""
+    level_s: float
+    """What that is measured by: who has had less is behind, who has had more is ahead."""
+    allowed_s: float
+    """By so much it may be ahead."""
+    within: bool
+    """Whether the run is within its share. If not, it goes behind all runs that are within theirs."""
+    queued: int
+    """Queued runs of the tenant."""
+    queued_within: int
+    """Those of them that are within its share."""
+    first: int
+    """Queued runs of all tenants that are within their shares."""
+
+
+@described
+class AwaitedView(TypedDict):
+    """A worker that the job's run waits for, though another could take it."""
+
+    worker: str
+    at_most_s: float
+    """From now on; then it waits no more."""
+    why: str
+
+
+@described
 class ExplanationView(TypedDict):
     job: str
     status: JobStatus
     summary: str
     pool: str
     queue_position: int | None
+    account: AccountView | None
+    """While a run is queued and a controller dispatches."""
+    waits_for: AwaitedView | None
     runs: list[RunView]
     workers: list[CandidateView]
 
 
 def explanation_view(
-    job: Job, queue_position: int | None, workers: Sequence[Worker], obstacles: Mapping[str, str]
+    job: Job,
+    queue_position: int | None,
+    workers: Sequence[Worker],
+    obstacles: Mapping[str, str],
+    outlook: Outlook | None,
 ) -> ExplanationView:
-    """`workers` are those of the job's pool; `obstacles` says of some why they cannot take its queued run."""
+    """`workers` are those of the job's pool; `obstacles` says of some why they cannot take its queued run, `outlook`
+    where that stands."""
+    awaited = outlook.awaited if outlook else None
     return {
         "job": job.spec.id,
         "status": job.status,
-        "summary": _summary(job, queue_position, workers, obstacles),
+        "summary": _summary(job, queue_position, workers, obstacles, outlook),
         "pool": job.spec.pool,
         "queue_position": queue_position,
+        "account": _account(outlook) if outlook else None,
+        "waits_for": _awaited(awaited) if awaited else None,
         "runs": [run_view(run) for run in job.runs],
         "workers": [
             {
@@ -62,7 +108,38 @@ def explanation_view(
     }
 
 
-def _summary(job: Job, queue_position: int | None, workers: Sequence[Worker], obstacles: Mapping[str, str]) -> str:
+def _account(outlook: Outlook) -> AccountView:
+    return {
+        "tenant": outlook.tenant,
+        "weight": outlook.weight,
+        "portion": round(outlook.portion, 3),
+        "had_s": round(outlook.had_s, 1),
+        "level_s": round(outlook.level_s, 1),
+        "allowed_s": outlook.allowed_s,
+        "within": outlook.within,
+        "queued": outlook.queued,
+        "queued_within": outlook.queued_within,
+        "first": outlook.first,
+    }
+
+
+def _awaited(awaited: Awaited) -> AwaitedView:
+    untried = "nobody knows yet how long such a run takes, and it is about to show that"
+    warm = "it holds the models in memory, and should be done with the run sooner than another could load them"
+    return {
+        "worker": awaited.worker,
+        "at_most_s": round(awaited.at_most_s, 1),
+        "why": untried if awaited.untried else warm,
+    }
+
+
+def _summary(
+    job: Job,
+    queue_position: int | None,
+    workers: Sequence[Worker],
+    obstacles: Mapping[str, str],
+    outlook: Outlook | None,
+) -> str:
     last = job.runs[-1]
     if job.terminal:
         why = f": {job.error.message}" if job.error else ""
@@ -74,7 +151,7 @@ def _summary(job: Job, queue_position: int | None, workers: Sequence[Worker], ob
         return f"executes on {last.worker}"
     if last.state is RunState.ASSIGNED:
         return f"given to {last.worker}: its inputs are staged, or it waits behind what {last.worker} executes"
-    return _why_queued(job.spec.pool, queue_position or 0, workers, obstacles)
+    return _why_queued(job.spec.pool, queue_position or 0, workers, obstacles) + _where(outlook)
 
 
 def _why_queued(pool: str, ahead: int, workers: Sequence[Worker], obstacles: Mapping[str, str]) -> str:
@@ -93,6 +170,29 @@ def _why_queued(pool: str, ahead: int, workers: Sequence[Worker], obstacles: Map
         f"waits: {_counted(ahead, 'run')} of pool {pool} arrived earlier, {ready} of {len(workers)} workers are ready"
         + (f", {able} can run it" if able < ready else "")
     )
+
+
+def _where(outlook: Outlook | None) -> str:
+    """How its tenant stands, where others wait too, and whom it waits for."""
+    if outlook is None:
+        return ""
+    share = f"the share of tenant {outlook.tenant}, which is {outlook.portion:.0%} of the pool"
+    words = ""
+    if not outlook.within:
+        ahead_s = outlook.had_s - outlook.level_s
+        stands = f"{abs(ahead_s):.0f} GPU-seconds {'ahead' if ahead_s >= 0 else 'behind'}"
+        words = (
+            f"; it is beyond {share} ({stands} of the others, where {outlook.allowed_s:.0f} ahead are allowed; "
+            f"{_counted(outlook.queued_within, 'run')} of its own within the share): it waits behind the "
+            f"{_counted(outlook.first, 'run')} within their tenants' shares, until others have caught up or nobody "
+            "else can use a worker"
+        )
+    elif outlook.portion < 1:
+        words = f"; it is within {share}"
+    if outlook.awaited is not None:
+        its = _awaited(outlook.awaited)
+        words += f"; it waits for {its['worker']}, {its['at_most_s']:.0f} s at most: {its['why']}"
+    return words
 
 
 def _counted(count: int, noun: str) -> str:
