@@ -20,7 +20,7 @@ from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import Busy, NotFound, Retryable
 from orchestrator.scheduling.demand import demands
-from orchestrator.scheduling.fetch import Look, Orders
+from orchestrator.scheduling.fetch import Fetches
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.outlook import outlook
@@ -240,12 +240,12 @@ class _Term:
 
     async def _order_fetches(self) -> None:
         """Tells agents what to fetch, again and again: mail is a hint that may be lost."""
-        orders: Orders = {}
+        fetches = Fetches(self._index)
         while True:
-            look = Look(self._index, orders, self._clock())
-            for _ in look.steps():
+            before = fetches.orders
+            for _ in fetches.look(self._clock()):
                 await asyncio.sleep(0)
-            before, orders = orders, look.orders
+            orders = fetches.orders
             mails = (Mail(MailKind.FETCH, worker, files=orders.get(worker, ())) for worker in {**before, **orders})
             await asyncio.gather(*map(self._store.post, mails))
             await asyncio.sleep(FETCH_S)

@@ -19,37 +19,59 @@ from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import NET_BYTES_S
 from orchestrator.scheduling.queue import Group
 
+TELLING_S = 10.0  # what came sooner than this tells little of how long such files take
 HEADS = 64  # oldest groups of a pool that are looked at: far enough ahead for files that take minutes
 
 Orders = Mapping[str, tuple[ModelRef, ...]]
 """By worker, the files that are to be on its disk, in this order."""
 
 
-class Look:
-    """One look at what should be on its way now. `before`: what was, and goes on for as long as a run waits for it.
-    `orders`: what it comes to, once all of `steps` are done."""
+class Fetches:
+    """What is on its way, look after look."""
 
-    def __init__(self, index: Index, before: Orders, now: float) -> None:
+    def __init__(self, index: Index) -> None:
+        self.orders: Orders = {}
         self._index = index
-        self._before = before
-        self._now = now
-        self._orders: dict[str, dict[ModelRef, None]] = {}
+        self._since: dict[tuple[str, ModelRef], float] = {}  # what each worker fetches, or is about to
 
-    @property
-    def orders(self) -> Orders:
-        return {worker: tuple(files) for worker, files in self._orders.items()}
-
-    def steps(self) -> Iterator[None]:
-        """One a group: others may have their turn, and change the index, in between."""
+    def look(self, now: float) -> Iterator[None]:
+        """Group by group: others may have their turn, and change the index, in between. Then `orders` are new ones."""
+        self._learn(now)
+        look = _Look(self._index, self.orders, now)
         for pool in list(self._index.pools.values()):
             ready = [view for view in pool.fleet.workers.values() if view.state is WorkerState.READY]
             if any(view.offer and view.offer.remote for view in ready):
                 for group in list(islice(pool.queue.line, HEADS)):
                     if group.head is not None:
-                        self._at(group, ready)
+                        look.at(group, ready)
                         yield
+        self.orders = {worker: tuple(files) for worker, files in look.orders.items()}
+        begun = {(worker, files[0]): now for worker, files in self.orders.items()}
+        self._since = {what: self._since.get(what, at) for what, at in begun.items()}
 
-    def _at(self, group: Group, ready: Iterable[WorkerView]) -> None:
+    def _learn(self, now: float) -> None:
+        """What has come by now tells how long that takes."""
+        for (worker, file), since in self._since.items():
+            view = self._index.known(worker)
+            if now - since >= TELLING_S and view and view.offer and file in view.offer.models:
+                self._index.learned.fetched(worker, fetch_s(self._index, view, [file]), now - since)
+
+
+def fetch_s(index: Index, view: WorkerView, files: Iterable[ModelRef]) -> float:
+    """Seconds in which all of these would come to the worker's disk."""
+    return sum(index.sizes(files).values()) / NET_BYTES_S * index.learned.fetch_pace(view.id)
+
+
+class _Look:
+    """One look at what should be on its way now. `before`: what was, and goes on for as long as a run waits for it."""
+
+    def __init__(self, index: Index, before: Orders, now: float) -> None:
+        self._index = index
+        self._before = before
+        self._now = now
+        self.orders: dict[str, dict[ModelRef, None]] = {}
+
+    def at(self, group: Group, ready: Iterable[WorkerView]) -> None:
         waits: list[float] = []
         rest: dict[WorkerView, float] = {}
         for view in ready:
@@ -66,12 +88,12 @@ class Look:
             self._order(soonest, to_fetch(soonest, group))
 
     def _order(self, view: WorkerView, files: Iterable[ModelRef]) -> None:
-        self._orders.setdefault(view.id, {}).update(dict.fromkeys(files))
+        self.orders.setdefault(view.id, {}).update(dict.fromkeys(files))
 
     def _begins_s(self, view: WorkerView, files: Iterable[ModelRef]) -> float:
         """Seconds until the worker could begin with a run that needs these: it fetches while it executes."""
-        queued = {*self._orders.get(view.id, ()), *files}
-        return max(sum(self._index.sizes(queued).values()) / NET_BYTES_S, view.wait_s(self._now))
+        queued = {*self.orders.get(view.id, ()), *files}
+        return max(fetch_s(self._index, view, queued), view.wait_s(self._now))
 
     def _done_s(self, group: Group, waits: list[float]) -> float:
         """Seconds until the last of the group's runs would begin with workers that come to it after so long."""

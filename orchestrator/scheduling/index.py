@@ -61,6 +61,10 @@ class Index:
         """A worker that is known."""
         return self._workers[worker_id]
 
+    def known(self, worker_id: str) -> WorkerView | None:
+        """A worker, if it is known."""
+        return self._workers.get(worker_id)
+
     # What the feed and the snapshot tell
 
     def queued(self, entry: QueueEntry, now: float) -> None:

@@ -1,6 +1,6 @@
-"""What the fleet has shown of itself: seconds per profile, pace per GPU kind, loading pace per worker.
+"""What the fleet has shown of itself: seconds per profile, pace per GPU kind, paces of loading and fetching per worker.
 
-All three are corrected by the ratio of what was seen to what was expected, clipped, as times are spread by factors
+All of them are corrected by the ratio of what was seen to what was expected, clipped, as times are spread by factors
 and not by differences, and one odd run must not turn the scheduler. Until something was seen, stated priors hold.
 """
 
@@ -13,6 +13,7 @@ PRIOR_EXECUTE_S = 10.0  # of a profile that has never run: a picture on an ordin
 WEIGHT = 0.2  # of the newest run of a profile, once some were seen
 GPU_WEIGHT = 0.02  # slower: it is shared by all profiles
 PACE_WEIGHT = 0.1
+FETCH_WEIGHT = 0.5  # files are few, and large
 CLIP = 4.0  # an observation moves an estimate as if it were at most this many times off
 SETTLED = 3  # runs of a profile before what it shows counts for the GPU's pace
 KEPT = 10_000  # profiles, and workers; the least recently seen go first
@@ -29,6 +30,7 @@ class Learned:
         self._execute: dict[str, tuple[float, int]] = {}  # profile -> seconds on a GPU of pace 1, runs seen
         self._gpu: dict[str, float] = {}  # GPU kind -> seconds there per second on a GPU of pace 1
         self._load: dict[str, float] = {}  # worker -> seconds of loading there per second expected by the priors
+        self._fetch: dict[str, float] = {}  # the same of fetching
 
     def knows(self, profile: str) -> bool:
         """Whether a run of this profile was seen."""
@@ -42,6 +44,18 @@ class Learned:
     def load_pace(self, worker: str) -> float:
         """Factor on the load seconds that the priors give."""
         return self._load.get(worker, 1.0)
+
+    def fetch_pace(self, worker: str) -> float:
+        """Factor on the seconds of fetching that the prior gives."""
+        return self._fetch.get(worker, 1.0)
+
+    def fetched(self, worker: str, expected_s: float, seconds: float) -> None:
+        """A file came to the worker's disk in so many seconds, where the pace says `expected_s`."""
+        was = self._fetch.pop(worker, 1.0)
+        self._fetch[worker] = was * _clipped(seconds / expected_s) ** FETCH_WEIGHT
+        if len(self._fetch) > KEPT:
+            del self._fetch[next(iter(self._fetch))]
+        self.changed = True
 
     def ran(self, profile: str, gpu: str, worker: str, expected_load_s: float, load_s: float, execute_s: float) -> None:
         """A run took `execute_s` in all, and `load_s` of them went into loading, thinks the worker."""
@@ -70,7 +84,9 @@ class Learned:
     def dump(self) -> bytes:
         """All of it, for `load`; `changed` is taken back."""
         self.changed = False
-        document = {"format": FORMAT, "execute": self._execute, "gpu": self._gpu, "load": self._load}
+        document = {
+            "format": FORMAT, "execute": self._execute, "gpu": self._gpu, "load": self._load, "fetch": self._fetch,
+        }  # fmt: skip
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -86,6 +102,7 @@ class Learned:
             learned._execute = {str(key): (float(base), int(runs)) for key, (base, runs) in document["execute"].items()}
             learned._gpu = {str(key): float(pace) for key, pace in document["gpu"].items()}
             learned._load = {str(key): float(pace) for key, pace in document["load"].items()}
+            learned._fetch = {str(key): float(pace) for key, pace in document.get("fetch", {}).items()}
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"learned times are not as they were written: {error!r}") from error
         return learned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,8 +10,9 @@ from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import Content
 from orchestrator.domain.worker import WorkerState
 from orchestrator.scheduling.feasible import able, to_fetch
-from orchestrator.scheduling.fetch import Look, Orders
+from orchestrator.scheduling.fetch import Fetches, Orders
 from orchestrator.scheduling.index import DOWN_LONG_S, GRACE_S, Index
+from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.models import NET_BYTES_S, Contents
 from orchestrator.scheduling.policy import decide
 from tests.unit.scheduling.builders import GB, checkpoint, entry, learn, offer, one, placed, run_id, worker
@@ -38,10 +40,15 @@ def refused(index: Index, now: float) -> list[JobError]:
 
 def fetches(index: Index, before: Orders, now: float) -> Orders:
     """What one look comes to."""
-    look = Look(index, before, now)
-    for _ in look.steps():
+    fetching = Fetches(index)
+    fetching.orders = before
+    return look(fetching, now)
+
+
+def look(fetching: Fetches, now: float) -> Orders:
+    for _ in fetching.look(now):
         pass
-    return look.orders
+    return fetching.orders
 
 
 def orders(**files: str) -> Orders:
@@ -135,6 +142,36 @@ def test_a_worker_that_is_down_for_long_is_not_waited_for_to_fetch() -> None:
     assert fetches(index, {}, 0.0) == {}
     assert refused(index, 0.0) == [], "it may come back"
     assert [error.code for error in refused(index, DOWN_LONG_S)] == ["no_capable_worker"]
+
+
+def test_how_long_it_takes_is_learned_of_each_worker_and_kept() -> None:
+    index = Index()
+    joins(index, "slow")
+    joins(index, "usual")
+    learn(index, "flow@1", 1.0)
+    fetching = Fetches(index)
+    index.queued(entry(1, "a"), 0.0)
+    assert look(fetching, 0.0) == orders(slow="a")
+    assert look(fetching, 60.0) == orders(slow="a")
+    joins(index, "slow", has="a", now=4 * FETCH_S)
+    decide(index, 4 * FETCH_S)
+    look(fetching, 4 * FETCH_S)
+    assert index.learned.fetch_pace("slow") == pytest.approx(2.0)
+    assert Learned.load(index.learned.dump()).fetch_pace("slow") == pytest.approx(2.0)
+    assert index.learned.fetch_pace("usual") == 1.0
+    index.queued(entry(2, "b"), 100.0)
+    assert look(fetching, 100.0) == orders(usual="b")
+
+
+def test_what_came_at_once_tells_nothing_of_the_network() -> None:
+    index = Index()
+    joins(index, "w")
+    fetching = Fetches(index)
+    index.queued(entry(1, "a"), 0.0)
+    look(fetching, 0.0)
+    joins(index, "w", has="a", now=1.0)
+    look(fetching, 1.0)
+    assert index.learned.fetch_pace("w") == 1.0
 
 
 LETTERS = st.text(ALL, max_size=4)
