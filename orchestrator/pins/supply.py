@@ -7,19 +7,20 @@ again, whoever began: provision, or an earlier agent.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from orchestrator.errors import Conflict
 from orchestrator.pins import state
 from orchestrator.pins.exclusive import HeldError, held
 from orchestrator.pins.links import Links
-from orchestrator.pins.lock import Lock
+from orchestrator.pins.lock import Lock, Model
 from orchestrator.pins.provision import Places, disk_in_words
 from orchestrator.pins.sources import mirrored
 from orchestrator.pins.state import PRIVATE
 from orchestrator.pins.store import ModelStore
 
+POLL_S = 0.5
 _turn = threading.Lock()
 """Workers of one agent may share a folder."""
 
@@ -50,17 +51,21 @@ class Supply:
             self._store.check_room([model], self._floor_bytes)
             sources = [mirrored(source, self._places.mirrors) for source in model.sources]
             self._store.fetch(name, model, sources, self._places.base, reporter)
-            self._link(name)
+            while not self._linked(name, model):
+                heed()
+                time.sleep(POLL_S)
 
-    def _link(self, name: str) -> None:
-        folder, model = self._places.folder, self.models[name]
+    def _linked(self, name: str, model: Model) -> bool:
+        """False while the folder is being provisioned."""
+        folder = self._places.folder
         try:
             with _turn, held(folder / PRIVATE / "lock"):
                 made = state.read(folder)
                 state.write(folder, replace(made, models={**made.models, name: model.sha256}))  # gc is to keep it
                 self._links.link(name, model)
-        except HeldError as error:
-            raise Conflict("provision_running", f"{folder} is being provisioned by {error}: wait for it") from None
+        except HeldError:
+            return False
+        return True
 
 
 @dataclass(frozen=True, slots=True)

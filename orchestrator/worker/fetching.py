@@ -10,7 +10,9 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -59,15 +61,16 @@ class Fetcher:
         self._note = note
         self._wanted: Sequence[ModelRef] = ()
         self._changed = asyncio.Event()
-        self._under_way: tuple[ModelRef, asyncio.Task[None]] | None = None
+        self._under_way: tuple[ModelRef, asyncio.Future[None]] | None = None
         self._faulty: dict[ModelRef, float] = {}  # until when
 
     def want(self, models: Sequence[ModelRef]) -> None:
-        """From now on these, in this order, and nothing else: what is under way and not among them is given up. What
-        has come of it is kept for the next time."""
+        """From now on these, in this order, and nothing else: what was wanted before, is under way and not among them
+        is given up. What has come of it is kept for the next time."""
+        given_up = set(self._wanted).difference(models)
         self._wanted = models
         self._changed.set()
-        if self._under_way is not None and self._under_way[0] not in models:
+        if self._under_way is not None and self._under_way[0] in given_up:
             self._under_way[1].cancel()
 
     async def run(self) -> None:
@@ -115,17 +118,17 @@ class Fetcher:
     async def _bring(self, model: ModelRef, name: str) -> bool:
         """Whether it is there; otherwise it was given up. Raises what Supply.fetch raises."""
         pace = _Pace()
-        task = asyncio.create_task(asyncio.to_thread(self._supply.fetch, name, pace))
-        self._under_way = model, task
+        ended = _aside(partial(self._supply.fetch, name, pace))
+        self._under_way = model, ended
         try:
-            await asyncio.wait((task,))
+            await asyncio.wait((ended,))
         finally:
             self._under_way = None
             pace.given_up.set()  # the thread ends with the next bytes
-            task.cancel()
-        if task.cancelled():
+            ended.cancel()
+        if ended.cancelled():
             return False
-        task.result()
+        ended.result()
         return True
 
     async def _lists(self, model: ModelRef) -> bool:
@@ -145,6 +148,23 @@ class Fetcher:
         its = replace(digests.contents[model], remote=remote, fault=fault)
         digests.contents = {**digests.contents, model: its}
         await self._tell(digests.contents)
+
+
+def _aside(call: Callable[[], None]) -> asyncio.Future[None]:
+    """The end of a call in a thread of its own, for which nobody has to wait: a source may be silent for long."""
+    ended: Future[None] = Future()
+    ended.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - raised by whoever waits
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    threading.Thread(target=run, name="fetch", daemon=True).start()
+    return asyncio.wrap_future(ended)
 
 
 def _name(model: ModelRef) -> str:

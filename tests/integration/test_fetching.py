@@ -17,8 +17,10 @@ from orchestrator.cli.main import app
 from orchestrator.controller import dispatcher
 from orchestrator.errors import Busy
 from orchestrator.pins import document
+from orchestrator.pins.exclusive import held
 from orchestrator.pins.lock import Checkout, Lock, Model
 from orchestrator.pins.pinned import Pinned, read_lock
+from orchestrator.pins.state import PRIVATE
 from orchestrator.scheduling import index as scheduling
 from orchestrator.scheduling import infeasible
 from orchestrator.simulator.comfyui.installed import InstalledSim
@@ -203,6 +205,26 @@ async def test_what_came_to_the_folder_in_another_way_is_checked_and_offered_as_
     for worker in ("w-cpu0", "w-cpu1"):
         await fleet.worker_told(worker, f"has {MODEL} now")
     assert machine.site.asked == [("ok", 0)], "they share the folder"
+
+
+async def test_while_somebody_provisions_the_folder_nothing_is_put_there(whole: StartWhole, machine: Machine) -> None:
+    fleet = await start(whole, machine, "ok")
+    with held(machine.folder / PRIVATE / "lock"):
+        job_id = await fleet.submit(wants())
+        whole_file = machine.root / "data" / "models" / "sha256" / sha256()[:2] / sha256()
+        await eventually(whole_file.exists, "the model to be there")
+        assert not machine.file.exists()
+    assert (await fleet.ended(job_id))["status"] == "succeeded"
+
+
+async def test_an_agent_that_stops_waits_for_no_source(node: Node, machine: Machine) -> None:
+    file = machine.lock("slow")
+    machine.provision(file)
+    node.configure(data_dir=str(machine.root / "data"), workers=machine.workers(file))
+    up = await node.up()
+    await up.fleet.post("/v1/jobs", {"workflow": wants()})
+    await machine.has_begun()
+    assert await up.stop() == 0
 
 
 async def test_what_has_no_room_is_not_begun_and_the_run_says_so(whole: StartWhole, machine: Machine) -> None:
