@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from . import Broken, Unscorable
 
@@ -77,40 +78,30 @@ def shrink(image: Picture, side: int) -> Picture:
 
 def resize(image: Plane, height: int, width: int) -> Plane:
     """Area averages where it shrinks, linear interpolation where it grows."""
-    image = _resize_axis(image, 0, height)
-    return _resize_axis(image, 1, width)
+    rows = _resize_first(image, height)
+    return np.ascontiguousarray(_resize_first(rows.swapaxes(0, 1), width).swapaxes(0, 1))
 
 
-def _resize_axis(image: Plane, axis: int, size: int) -> Plane:
-    old = image.shape[axis]
+def _resize_first(image: Plane, size: int) -> Plane:
+    """Along the first axis, where each new line is a weighted sum of a few old ones."""
+    old = image.shape[0]
     if old == size:
         return image
-    image = np.moveaxis(image, axis, 0)
-    resized = _average(image, size) if size < old else _interpolate(image, size)
-    return np.ascontiguousarray(np.moveaxis(resized, 0, axis))
+    lines = np.ascontiguousarray(image).reshape(old, -1)
+    return (_weights(old, size) @ lines).reshape(size, *image.shape[1:])
 
 
-def _average(image: Plane, size: int) -> Plane:
-    """Exact area averages: each new pixel is a sum over whole old ones and parts of two at its borders."""
-    old = image.shape[0]
-    if old % size == 0:
-        return image.reshape(size, old // size, *image.shape[1:]).mean(axis=1, dtype=np.float32)
-    edges = np.linspace(0, old, size + 1)
-    first = edges[:-1].astype(int)
-    last = np.minimum(np.ceil(edges[1:]).astype(int), old) - 1
-    sums = np.add.reduceat(image, first, axis=0)  # of first .. the next one's first - 1
-    shape = (size, *(1,) * (image.ndim - 1))
-    before = (edges[:-1] - first).astype(np.float32).reshape(shape)
-    after = np.where(last[:-1] == first[1:], edges[1:-1] - first[1:], 0.0)
-    after = np.append(after, 0.0).astype(np.float32).reshape(shape)
-    sums = sums - before * image[first] + after * image[last]
-    return sums * np.float32(size / old)
-
-
-def _interpolate(image: Plane, size: int) -> Plane:
-    old = image.shape[0]
-    at = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)
-    below = at.astype(int)
-    above = np.minimum(below + 1, old - 1)
-    share = (at - below).astype(np.float32).reshape(size, *(1,) * (image.ndim - 1))
-    return image[below] * (1 - share) + image[above] * share
+def _weights(old: int, size: int) -> Any:
+    """A sparse matrix, new x old: how much of each old pixel is in each new one. Every row adds up to 1."""
+    if size < old:
+        edges = np.linspace(0, old, size + 1)[:, None]
+        at = edges[:-1].astype(int) + np.arange(-(-old // size) + 1)
+        covered = np.minimum(at + 1, edges[1:]) - np.maximum(at, edges[:-1])
+        weights = np.maximum(covered, 0) * (size / old)
+    else:
+        centres = np.clip((np.arange(size) + 0.5) * old / size - 0.5, 0, old - 1)[:, None]
+        at = centres.astype(int) + np.arange(2)
+        weights = 1 - np.abs(at - centres)
+    starts = np.arange(size + 1) * at.shape[1]
+    entries = weights.astype(np.float32).ravel(), np.minimum(at, old - 1).ravel(), starts
+    return sparse.csr_array(entries, shape=(size, old))

@@ -11,22 +11,19 @@ import numpy as np
 from . import Measure, Measured, Unscorable, curve
 from .color import difference, to_lab
 from .filters import gradient_energy
-from .picture import Picture, Plane, large_enough, luma, resize, shrink
+from .picture import Picture, Plane, large_enough, luma, resize
 from .structure import gradient_similarity, structural_similarity
 
-MEASURE = Measure("reference_similarity", "ssim-gms-ciede2000", 1, "similarity 0..1")
+MEASURE = Measure("reference_similarity", "ssim-gms-ciede2000", 2, "similarity 0..1")
 
-SIDE = 512
-"""Longer side, in px, at which pictures are compared."""
-
+_SIDE = 512  # px, of the longer side, at which structure is compared
 _COLOR_SIDE = 256
 _ASPECT = 0.03
 
 
 def reference_similarity(picture: Picture, reference: Picture) -> Measured:
     """`raw` is the geometric mean of structure (SSIM), edges (GMS) and colour (CIEDE2000), each 0..1."""
-    picture, reference = aligned(picture, reference)
-    one, other = luma(picture), luma(reference)
+    one, other = common_planes(picture, reference)
     structure = max(0.0, float(structural_similarity(one, other).mean()))
     edges = edge_likeness(one, other)
     shift = float(color_shift(picture, reference).mean())
@@ -35,8 +32,8 @@ def reference_similarity(picture: Picture, reference: Picture) -> Measured:
     return Measured(curve.rising(raw, 0.55, 0.92), raw, details=details)
 
 
-def aligned(picture: Picture, reference: Picture, side: int = SIDE) -> tuple[Picture, Picture]:
-    """Both in the size of the smaller, at most `side`. Raises Unscorable where they have another framing."""
+def common_size(picture: Picture, reference: Picture, side: int) -> tuple[int, int]:
+    """Height and width of the smaller, at most `side`. Raises Unscorable where they have another framing."""
     large_enough(picture)
     large_enough(reference)
     aspect = picture.shape[1] / picture.shape[0] * reference.shape[0] / reference.shape[1]
@@ -45,8 +42,13 @@ def aligned(picture: Picture, reference: Picture, side: int = SIDE) -> tuple[Pic
         raise Unscorable("the reference has another framing ({1} to {0}): crop it as the image is".format(*sizes))
     height, width = (min(a, b) for a, b in zip(picture.shape[:2], reference.shape[:2], strict=True))
     scale = min(1.0, side / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    return resize(picture, *size), resize(reference, *size)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def common_planes(picture: Picture, reference: Picture) -> tuple[Plane, Plane]:
+    """The lightness of both, in the size that structure is compared at."""
+    size = common_size(picture, reference, _SIDE)
+    return resize(luma(picture), *size), resize(luma(reference), *size)
 
 
 def edge_likeness(one: Plane, other: Plane) -> float:
@@ -58,4 +60,5 @@ def edge_likeness(one: Plane, other: Plane) -> float:
 
 def color_shift(picture: Picture, reference: Picture) -> Plane:
     """CIEDE2000 of what the eye averages at a distance."""
-    return difference(to_lab(shrink(picture, _COLOR_SIDE)), to_lab(shrink(reference, _COLOR_SIDE)))
+    size = common_size(picture, reference, _COLOR_SIDE)
+    return difference(to_lab(resize(picture, *size)), to_lab(resize(reference, *size)))

@@ -237,5 +237,6 @@ def test_resizing_keeps_the_mean_and_the_range(h: int, w: int, height: int, widt
 
 def test_shrinking_averages() -> None:
     plane = np.arange(6, dtype=np.float32)[None].repeat(6, axis=0)
-    assert shrink(plane, 4)[0] == pytest.approx([0.5 / 1.5, 1 + 0.5 / 1.5 + 1 / 3, 0, 0], abs=5)
-    assert resize(plane, 6, 4)[0] == pytest.approx([(0 + 0.5) / 1.5, (0.5 + 2) / 1.5, (3 + 2) / 1.5, (2 + 5) / 1.5])
+    averages = pytest.approx([(0 + 0.5) / 1.5, (0.5 + 2) / 1.5, (3 + 2) / 1.5, (2 + 5) / 1.5])
+    assert shrink(plane, 4)[0] == averages
+    assert shrink(plane.T, 4)[:, 0] == averages
