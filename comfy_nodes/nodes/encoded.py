@@ -14,16 +14,21 @@ from ..measures.picture import Picture, large_enough
 from .base import Judge, Scorer, mask_if_any, pictures_of, sound
 
 _ONE_FOR_ALL = "one for all images, or one for each"
+_CLASSIFIER = "image classifier"
 
 
 def choice(found: Sequence[str], tooltip: str) -> tuple[list[str], dict[str, Any]]:
     """A list of encoders; the first that is there is chosen."""
-    options = [*found, files.NONE]
-    return options, {"default": options[0], "tooltip": tooltip}
+    return [*found, files.NONE], {"default": first(found), "tooltip": tooltip}
+
+
+def first(found: Sequence[str]) -> str:
+    """What is taken where a graph in API format names none."""
+    return found[0] if found else files.NONE
 
 
 class EncodedScorer(Scorer):
-    """A scorer with a list of encoders, which may name one that this ComfyUI does not have."""
+    """A scorer with a list of encoders, which may name one that this ComfyUI does not have, or none at all."""
 
     @classmethod
     def VALIDATE_INPUTS(cls, encoder: Any = None, faces: Any = None) -> bool:
@@ -42,11 +47,12 @@ class FleetPromptAlignment(EncodedScorer):
         tooltip = "What the images should show. The encoder reads about 50 words; what is longer is cut off."
         prompt = {"default": "", "multiline": True, "tooltip": tooltip}
         encoder = choice(files.listed(files.DUAL), "A CLIP or SigLIP folder in models/quality.")
-        return {"required": {"prompt": ("STRING", prompt), "encoder": encoder}}
+        return {"required": {"prompt": ("STRING", prompt)}, "optional": {"encoder": encoder}}
 
-    def judge_batch(self, images: Any, prompt: str, encoder: str) -> Judge:
+    def judge_batch(self, images: Any, prompt: str, encoder: str | None = None) -> Judge:
         from ..encoders import transformers_models
 
+        encoder = encoder or first(files.listed(files.DUAL))
         if not prompt.strip():
             raise Unscorable("the prompt is empty: connect or write what the image should show")
         network = transformers_models.encoder(files.folder(encoder, "CLIP or SigLIP"))
@@ -71,12 +77,12 @@ class FleetFaceFidelity(EncodedScorer):
     def further_inputs(cls) -> dict[str, dict[str, Any]]:
         reference = {"tooltip": "Pictures of the person, best several: each image is compared with all of them."}
         encoder = choice(files.face_packs(), "An InsightFace pack, such as buffalo_l, in models/insightface/models.")
-        return {"required": {"reference": ("IMAGE", reference), "encoder": encoder}}
+        return {"required": {"reference": ("IMAGE", reference)}, "optional": {"encoder": encoder}}
 
-    def judge(self, reference: Any, encoder: str) -> Judge:
+    def judge(self, reference: Any, encoder: str | None = None) -> Judge:
         from ..encoders.faces import face_encoder
 
-        network = face_encoder(files.face_pack(encoder))
+        network = face_encoder(files.face_pack(encoder or first(files.face_packs())))
         wanted = [face.vector for picture in pictures_of(reference) for face in network.embed(picture)[:1]]
         known = [vector for vector in wanted if vector is not None]
 
@@ -103,17 +109,18 @@ class FleetExpression(EncodedScorer):
         pack = choice(files.face_packs(), "Finds the face, if no mask says where it is. none: the whole image is it.")
         mask = {"tooltip": f"The face: {_ONE_FOR_ALL}. None: it is looked for."}
         return {
-            "required": {"wanted": ("STRING", wanted), "encoder": encoder, "faces": pack},
-            "optional": {"mask": ("MASK", mask)},
+            "required": {"wanted": ("STRING", wanted)},
+            "optional": {"encoder": encoder, "faces": pack, "mask": ("MASK", mask)},
         }
 
-    def judge(self, wanted: str, encoder: str, faces: str, mask: Any = None) -> Judge:
+    def judge(self, wanted: str, encoder: str | None = None, faces: str | None = None, mask: Any = None) -> Judge:
         from ..encoders import transformers_models
 
-        network = transformers_models.classifier(files.folder(encoder, "image classifier"))
+        network = transformers_models.classifier(files.folder(encoder or first(files.classifiers()), _CLASSIFIER))
+        pack = faces or first(files.face_packs())
 
         def judge(picture: Picture, index: int) -> Measured:
-            face = _face(picture, faces, mask_if_any(mask, index))
+            face = _face(picture, pack, mask_if_any(mask, index))
             if face is None:
                 return Measured(0.0, None, "there is no face in the image")
             [probabilities] = network.classify([face])
@@ -135,12 +142,12 @@ class FleetSafety(EncodedScorer):
             "tooltip": "The labels of the classifier that are not to be shown, with commas between.",
         }
         encoder = choice(files.classifiers(), "An image classifier for unsafe content: a folder in models/quality.")
-        return {"required": {"unsafe": ("STRING", unsafe), "encoder": encoder}}
+        return {"required": {"unsafe": ("STRING", unsafe)}, "optional": {"encoder": encoder}}
 
-    def judge_batch(self, images: Any, unsafe: str, encoder: str) -> Judge:
+    def judge_batch(self, images: Any, unsafe: str, encoder: str | None = None) -> Judge:
         from ..encoders import transformers_models
 
-        network = transformers_models.classifier(files.folder(encoder, "image classifier"))
+        network = transformers_models.classifier(files.folder(encoder or first(files.classifiers()), _CLASSIFIER))
         there = sound(images)
         found = dict(zip(there, network.classify(list(there.values())), strict=True)) if there else {}
         return lambda _, index: classified.safety(found[index], unsafe)
@@ -158,17 +165,17 @@ class FleetTextLegibility(EncodedScorer):
         encoder = choice(files.listed(files.READER), "A TrOCR folder in models/quality.")
         mask = {"tooltip": f"Where the text stands: {_ONE_FOR_ALL}. None: the whole image is text."}
         return {
-            "required": {"text": ("STRING", text), "encoder": encoder},
-            "optional": {"mask": ("MASK", mask)},
+            "required": {"text": ("STRING", text)},
+            "optional": {"encoder": encoder, "mask": ("MASK", mask)},
         }
 
-    def judge(self, text: str, encoder: str, mask: Any = None) -> Judge:
+    def judge(self, text: str, encoder: str | None = None, mask: Any = None) -> Judge:
         from ..encoders import transformers_models
 
         wanted = [line for line in text.splitlines() if line.strip()]
         if not wanted:
             raise Unscorable("no text is given: write what the image should say")
-        reader = transformers_models.reader(files.folder(encoder, "TrOCR"))
+        reader = transformers_models.reader(files.folder(encoder or first(files.listed(files.READER)), "TrOCR"))
 
         def judge(picture: Picture, index: int) -> Measured:
             strips = text_legibility.lines(picture, mask_if_any(mask, index), len(wanted))

@@ -15,6 +15,7 @@ from ..measures import (
 from .base import Judge, Scorer, mask_at, mask_if_any, picture_at
 
 _REFERENCE = "one for all images, or one for each"
+_COVERAGE = 0.02
 
 
 class FleetSharpness(Scorer):
@@ -76,15 +77,18 @@ class FleetBrandColor(Scorer):
     def further_inputs(cls) -> dict[str, dict[str, Any]]:
         colors = {"default": "#FF5A00", "tooltip": "The brand's colours as #RRGGBB, with commas between."}
         coverage = {
-            "default": 0.02, "min": 0.0, "max": 1.0, "step": 0.005,
+            "default": _COVERAGE, "min": 0.0, "max": 1.0, "step": 0.005,
             "tooltip": "The share of the image (or of what the mask covers) that each colour fills at least.",
         }  # fmt: skip
         return {
-            "required": {"colors": ("STRING", colors), "coverage": ("FLOAT", coverage)},
-            "optional": {"mask": ("MASK", {"tooltip": "Look only at what it covers, such as the logo. None: all."})},
+            "required": {"colors": ("STRING", colors)},
+            "optional": {
+                "coverage": ("FLOAT", coverage),
+                "mask": ("MASK", {"tooltip": "Look only at what it covers, such as the logo. None: all."}),
+            },
         }
 
-    def judge(self, colors: str, coverage: float, mask: Any = None) -> Judge:
+    def judge(self, colors: str, coverage: float = _COVERAGE, mask: Any = None) -> Judge:
         return lambda picture, index: brand_color.brand_color(picture, colors, coverage, mask_if_any(mask, index))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.controller.requests import Quality, WorkflowJob, suggest
 from orchestrator.domain.quality import Gate, Otherwise, Patch, Policy, Redraw, Rule, WorkflowGate
-from orchestrator.domain.workflow import Binding, Workflow
+from orchestrator.domain.workflow import Binding, ParamKind, Workflow
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.bind import patch
 from orchestrator.graph.params import Schema
@@ -19,7 +19,7 @@ from orchestrator.graph.shape import Graph, pointer, show
 def workflow_gate(said: Quality, graph: Graph, bind: Mapping[str, Binding], schema: Schema) -> WorkflowGate:
     """The gate of a registration. Raises InvalidRequest("invalid_quality") with a pointer into `quality`."""
     most = said.max_candidates or said.candidates
-    _check_counts(said, most)
+    _check_sense(said, most)
     policy = Policy(
         rules={name: Rule(rule.min, rule.weight, dict(rule.model_extra or {})) for name, rule in said.scores.items()},
         images=said.images, candidates=said.candidates, deliver=said.deliver, reruns=said.on_miss.reruns,
@@ -27,10 +27,12 @@ def workflow_gate(said: Quality, graph: Graph, bind: Mapping[str, Binding], sche
         unreviewed=said.review.otherwise,
     )  # fmt: skip
     with_scorers(graph, policy, bind)  # refuses what cannot be scored
-    many = most + said.on_miss.reruns > 1
-    reseed = _reseed(said, bind, schema) if many else None
+    runs = most + said.on_miss.reruns
+    reseed = _reseed(said, bind, schema, runs) if runs > 1 else None
     for param, value in said.on_miss.set.items():
         _check_param(param, value, bind, schema)
+    if reseed in said.on_miss.set:
+        raise _invalid(f"{reseed} is drawn anew for every candidate: leave it out of set", "on_miss", "set", reseed)
     return WorkflowGate(policy, most, reseed, said.on_miss.set)
 
 
@@ -58,7 +60,8 @@ def gated(workflow: Workflow, body: WorkflowJob, graph: Graph, schema: Schema) -
         return None
     policy = _asked_for(workflow.quality, body)
     judged, report = with_scorers(graph, policy, workflow.bind)
-    return Gated(judged, Gate(policy, report, _redraw(workflow, graph, schema)))
+    later, _ = with_scorers(patch(graph, workflow.bind, workflow.quality.on_rerun), policy, workflow.bind)
+    return Gated(judged, Gate(policy, report, _redraw(workflow, schema, _difference(judged, later))))
 
 
 def first_candidates(gate: Gate | None, draw: Draw) -> tuple[Patch, ...]:
@@ -100,19 +103,18 @@ def _asked_for(gate: WorkflowGate, body: WorkflowJob) -> Policy:
     return replace(policy, candidates=candidates, deliver=deliver)
 
 
-def _redraw(workflow: Workflow, graph: Graph, schema: Schema) -> Redraw | None:
+def _redraw(workflow: Workflow, schema: Schema, on_rerun: Patch) -> Redraw | None:
     gate = workflow.quality
     if gate is None or gate.reseed is None:
         return None
     span = schema.span(gate.reseed)
     assert span is not None  # checked when it was registered
     low, high = span
-    inputs = workflow.bind[gate.reseed].inputs
-    return Redraw(inputs, low, high, _difference(graph, patch(graph, workflow.bind, gate.on_rerun)))
+    return Redraw(workflow.bind[gate.reseed].inputs, low, high, on_rerun)
 
 
 def _difference(before: Graph, after: Graph) -> Patch:
-    """What patching changed."""
+    """The inputs that differ between two graphs of the same nodes."""
     changed: dict[str, dict[str, Any]] = {}
     for node_id, node in after.items():
         was = before[node_id]["inputs"]
@@ -122,17 +124,22 @@ def _difference(before: Graph, after: Graph) -> Patch:
     return changed
 
 
-def _check_counts(said: Quality, most: int) -> None:
+def _check_sense(said: Quality, most: int) -> None:
+    """Refuses what the model of a request allows, and what would have no effect or no end."""
+    if repeated := next((n for n, node_id in enumerate(said.images) if node_id in said.images[:n]), None):
+        raise _invalid(f"images names {show(said.images[repeated])} twice", "images", str(repeated))
     if most < said.candidates:
         raise _invalid(f"max_candidates is {most}, less than candidates, {said.candidates}", "max_candidates")
     if said.deliver > said.candidates:
         raise _invalid(f"deliver is {said.deliver}, of {said.candidates} candidates: make more candidates", "deliver")
+    if said.on_miss.set and not said.on_miss.reruns:
+        raise _invalid("set changes params of reruns, and there are none: give on_miss.reruns", "on_miss", "set")
     if said.review.otherwise is Otherwise.REVIEW:
         raise _invalid("when nobody decides, a review ends with fail or flag", "review", "otherwise")
 
 
-def _reseed(said: Quality, bind: Mapping[str, Binding], schema: Schema) -> str:
-    """The param to redraw: the one that is named, or the only one that is a seed."""
+def _reseed(said: Quality, bind: Mapping[str, Binding], schema: Schema, runs: int) -> str:
+    """The param to redraw: the one that is named, or the only one that is a seed. It has a value for each run."""
     named = said.on_miss.reseed
     if named is None:
         seeds = list(schema.seeds(bind))
@@ -143,8 +150,12 @@ def _reseed(said: Quality, bind: Mapping[str, Binding], schema: Schema) -> str:
         return seeds[0]
     if named not in bind:
         raise _invalid(f"reseed names {show(named)}, which is no param{suggest(named, bind)}", "on_miss", "reseed")
-    if schema.span(named) is None:
+    span = schema.span(named)
+    if span is None:
         raise _invalid(f"reseed names {named}, which does not take any integer in a range", "on_miss", "reseed")
+    if (values := span[1] - span[0] + 1) < runs:
+        told = f"reseed names {named}, which takes {values} values, and a job may have {runs} runs: too few to differ"
+        raise _invalid(told, "on_miss", "reseed")
     return named
 
 
@@ -152,6 +163,8 @@ def _check_param(param: str, value: Any, bind: Mapping[str, Binding], schema: Sc
     at = ("on_miss", "set", param)
     if param not in bind:
         raise _invalid(f"set names {show(param)}, which is no param{suggest(param, bind)}", *at)
+    if bind[param].kind is not ParamKind.VALUE:
+        raise _invalid(f"{param} holds an asset, which is the same for all candidates: leave it out of set", *at)
     if why := schema.objection(param, value):
         raise _invalid(why, *at)
 

@@ -70,6 +70,7 @@ def check(bundle: Bundle, catalog: Catalog | None = None) -> Workflow:
     _check_defaults(bundle, schema, bind, graph)
     with bundle.source.telling(pointer("quality")):
         quality = workflow_gate(spec.quality, graph, bind, schema) if spec.quality else None
+    _check_judged(bundle, graph, catalog)
     workflow = Workflow(
         name=spec.name, version=0, digest="", graph=graph, params=bundle.params.value, bind=bind,
         description=spec.description, outputs=spec.outputs, pool=spec.pool, timeout_s=float(spec.timeout_s),
@@ -101,6 +102,16 @@ def _check_outputs(bundle: Bundle, graph: Graph, catalog: Catalog | None) -> Non
         raise bundle.graph.refuse(
             "invalid_workflow", "the graph has no output node; add one, such as SaveImage, and export it again", ""
         )
+
+
+def _check_judged(bundle: Bundle, graph: Graph, catalog: Catalog | None) -> None:
+    """Scorers see what goes into a node, so it has to be one that shows or saves that."""
+    for n, node_id in enumerate(bundle.spec.quality.images if bundle.spec.quality else ()):
+        if not _may_output(graph[node_id]["class_type"], catalog):
+            raise bundle.source.refuse(
+                "invalid_quality", f"images names node {node_id!r}, whose class {graph[node_id]['class_type']} is not "
+                "an output node: name one that saves pictures", pointer("quality", "images", n),
+            )  # fmt: skip
 
 
 def _may_output(class_type: str, catalog: Catalog | None) -> bool:

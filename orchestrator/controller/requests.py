@@ -107,9 +107,9 @@ class ScoreRule(Request):
 
     model_config = ConfigDict(extra="allow")
 
-    min: Annotated[float, Field(ge=0, le=1)] | None = None
+    min: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     """The least value, 0 to 1, of a good candidate; without one the dimension only ranks."""
-    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    weight: Annotated[float, Field(strict=True, gt=0, le=1000)] = 1.0
     """Of this dimension in the mean that the candidates are ranked by."""
 
 
@@ -224,7 +224,10 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def _sentence(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "string_pattern_mismatch":
         return f"{str(problem['input'])[:80]!r} must be lower-case letters, digits, '.', '_' or '-', at most 64"
-    told = {"missing": "is required", "dict_type": "must be an object", "tuple_type": "must be an array"}
+    told = {
+        "missing": "is required", "extra_forbidden": "is an unknown key", "too_short": "must not be empty",
+        "dict_type": "must be an object", "model_type": "must be an object", "tuple_type": "must be an array",
+    }  # fmt: skip
     text = str(problem["msg"])
     return told.get(problem["type"], text[0].lower() + text[1:])
 

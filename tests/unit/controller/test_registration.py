@@ -237,9 +237,9 @@ YAML_REFUSALS = [
     ),
     (
         "a reference that is no param",
-        in_yaml("retries: 1", "quality: {scores: {safety: {model: $modl}}, images: ['9']}"),
+        in_yaml("retries: 1", "quality: {scores: {safety: {unsafe: $modl}}, images: ['9']}"),
         "invalid_quality",
-        "/quality/scores/safety/model",
+        "/quality/scores/safety/unsafe",
         12,
         "no such param",
     ),
@@ -259,6 +259,51 @@ YAML_REFUSALS = [
     ("a duplicate key", in_yaml("pool: big", "retries: 3"), "duplicate_key", "/retries", 12, "retries"),
     ("broken YAML", in_yaml('["9"]', '["9"'), "invalid_yaml", None, 10, "not valid YAML"),
 ]
+
+
+GATE_REFUSALS = [
+    ("scores: {}", "/quality/scores", "must not be empty"),
+    ("scores: {sharpness: 0.5}", "/quality/scores/sharpness", "must be an object"),
+    ("scores: {sharpness: {min: yes}}", "/quality/scores/sharpness/min", "valid number"),
+    ("scores: {sharpness: {min: .nan}}", "/quality/scores/sharpness/min", "less than or equal to 1"),
+    ("scores: {sharpness: {weight: 0}}", "/quality/scores/sharpness/weight", "greater than 0"),
+    ("scores: {sharpness: {weight: .inf}}", "/quality/scores/sharpness/weight", "less than or equal to 1000"),
+    ("scores: {sharpness: {mim: 0.5}}", "/quality/scores/sharpness/mim", "it takes min"),
+    ("scores: {face_fidelity: {}}", "/quality/scores/face_fidelity", "face_fidelity needs reference"),
+    ("scores: {face_fidelity: {reference: $prompt}}", "/quality/scores/face_fidelity/reference", "kind image"),
+    ("candidats: 3", "/quality/candidats", "unknown key"),
+    ("candidates: 0", "/quality/candidates", "greater than or equal to 1"),
+    ("images: ['9', '9']", "/quality/images/1", 'names "9" twice'),
+    ("images: ['4']", "/quality/images/0", "takes no pictures"),
+    ("on_miss: {set: {prompt: x}}", "/quality/on_miss/set", "give on_miss.reruns"),
+    ("on_miss: {reruns: 1, set: {seed: 4}}", "/quality/on_miss/set/seed", "leave it out of set"),
+    ("on_miss: {reruns: 1, set: {image: x}}", "/quality/on_miss/set/image", "holds an asset"),
+    ("on_miss: {reruns: 1, set: {cfg: 6}}", "/quality/on_miss/set/cfg", "is no param"),
+    ("max_candidates: 9, on_miss: {reseed: steps}", "/quality/on_miss/reseed", "8 values, and a job may have 9 runs"),
+    ("otherwise: explode", "/quality/otherwise", "'fail', 'flag' or 'review'"),
+    ("review: {otherwise: review}", "/quality/review/otherwise", "ends with fail or flag"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "pointer", "says"), GATE_REFUSALS)
+def test_a_gate_that_makes_no_sense_is_refused(files: Files, said: str, pointer: str, says: str) -> None:
+    with_property("steps", {"type": "integer", "minimum": 1, "maximum": 8})(files)
+    files.spoil(files.yaml, "bind:", "bind:\n  steps: '3.steps'")
+    files.spoil(files.graph, '"seed": 5,', '"seed": 5, "steps": 4,')
+    key, _, value = said.partition(": ")
+    gate = {"scores": "{sharpness: {min: 0.5}}", "images": "['9']", key: value}
+    files.spoil(files.yaml, "retries: 1", f"quality: {{{', '.join(': '.join(each) for each in gate.items())}}}")
+    refusal = files.refusal()
+    assert refusal.details["pointer"] == pointer
+    assert says in refusal.message
+
+
+def test_only_an_output_node_is_judged(files: Files) -> None:
+    files.spoil(files.yaml, "retries: 1", "quality: {scores: {sharpness: {}}, images: ['3']}")
+    assert files.check().quality is not None  # nobody knows yet what a worker that joins has
+    refusal = files.refusal(catalog(KSampler=False, SaveImage=True))
+    assert (refusal.code, refusal.details["pointer"]) == ("invalid_quality", "/quality/images/0")
+    assert "KSampler is not an output node" in refusal.message
 
 
 @pytest.mark.parametrize(
