@@ -185,7 +185,7 @@ class Rejection(Request):
 class Decision(Rejection):
     """Which candidates of a job a person lets pass."""
 
-    slots: tuple[int, ...] | None = Field(default=None, min_length=1, max_length=10_000)
+    slots: tuple[Annotated[int, Field(strict=True)], ...] | None = Field(default=None, min_length=1, max_length=10_000)
     """Those that are delivered; what the gate had chosen when omitted."""
 
 

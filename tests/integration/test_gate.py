@@ -165,6 +165,26 @@ async def test_a_person_decides(whole: StartWhole, sim_comfyui: StartSim) -> Non
         await fleet.client.post(f"/v1/reviews/{first}/approve", {})
 
 
+async def test_of_many_decisions_at_once_one_counts(whole: StartWhole, sim_comfyui: StartSim) -> None:
+    fleet = await whole({"w1": (await sim_comfyui()).url})
+    await gated(fleet, {"scores": SHARP, "otherwise": "review"}, params=within(0, 0xFF))
+    job_id = await submit(fleet, DARK)
+
+    async def asked() -> list[str]:
+        return [review["job"] for review in (await fleet.client.get("/v1/reviews"))["reviews"]]
+
+    await fleet.once(asked, lambda jobs: jobs == [job_id], "the review")
+    paths = [f"/v1/reviews/{job_id}/{decision}" for decision in ("approve", "reject") * 4]
+    answers = await asyncio.gather(*(fleet.client.post(path, {}) for path in paths), return_exceptions=True)
+    refused = [answer.code for answer in answers if isinstance(answer, FleetError)]
+    (decided,) = [answer for answer in answers if isinstance(answer, dict)]
+    assert len(refused) == 7
+    assert set(refused) <= {"review_over", "no_review"}
+    why, outputs = {"succeeded": ("approved by a person", 1), "failed": ("rejected by a person", 0)}[decided["status"]]
+    job = await fleet.job(job_id)
+    assert (job["status"], job["quality"]["why"], len(job["outputs"])) == (decided["status"], why, outputs)
+
+
 async def test_a_review_that_nobody_does_ends_by_itself(whole: StartWhole, sim_comfyui: StartSim) -> None:
     fleet = await whole({"w1": (await sim_comfyui()).url})
     await gated(

@@ -27,7 +27,7 @@ class ReviewRoutes:
 
     def table(self) -> Sequence[Route]:
         decided = {200: Answer("The job, as it is now.", JobView)}
-        refusals = ("job_not_found", "no_review", "invalid_request")
+        refusals = ("job_not_found", "no_review", "review_over", "invalid_request")
         return (
             Route(
                 method="GET", path="/v1/reviews", handler=self.pending, summary="Jobs that wait for a person",
@@ -58,11 +58,11 @@ class ReviewRoutes:
             raise InvalidRequest(
                 "invalid_request", f"slots names {unknown[0]}, which has no picture; there are {have}", pointer="/slots"
             )
-        return await self._decide(job, gate, Accept(tuple(dict.fromkeys(slots)), f"approved: {body.comment}"))
+        return await self._decide(job, gate, Accept(tuple(dict.fromkeys(slots)), _told("approved", body)))
 
     async def reject(self, request: web.Request, body: Rejection) -> web.StreamResponse:
         job, gate = await self._waiting(request)
-        return await self._decide(job, gate, Fail(f"rejected: {body.comment}"))
+        return await self._decide(job, gate, Fail(_told("rejected", body)))
 
     async def _waiting(self, request: web.Request) -> tuple[Job, Gate]:
         job = await self._store.job(id_of(request, "job"))
@@ -75,3 +75,7 @@ class ReviewRoutes:
         if not await conclude(self._store, job, gate, verdict):
             raise Conflict("review_over", f"job {job.spec.id} was decided on meanwhile: look at it again")
         return answer(job_view(await self._store.job(job.spec.id)))
+
+
+def _told(decision: str, body: Rejection) -> str:
+    return f"{decision}: {body.comment}" if body.comment.strip() else f"{decision} by a person"
