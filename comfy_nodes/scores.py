@@ -12,7 +12,7 @@ from .measures import Measure, Measured
 
 REPORT_VERSION = 1
 
-_THRESHOLD = re.compile(r"([a-z][a-z0-9_]*)\s*(?::|=|>=)\s*([0-9.]+)")
+_THRESHOLD = re.compile(r"([a-z][a-z0-9_]*)\s*(?::|=|>=)\s*([0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from . import MissingWeights
 _DETECTORS = ("det_10g.onnx", "scrfd_10g_bnkps.onnx", "det_500m.onnx", "det_2.5g.onnx")
 _RECOGNISERS = ("w600k_r50.onnx", "glintr100.onnx", "w600k_mbf.onnx")
 _SIDE = 640  # px, square, that the detector looks at
+_OUTPUTS = 9  # scores, boxes and landmarks, of three strides
 
 Session = Callable[[Floats], "list[Floats]"]
 """A network: one batch in, its outputs out."""
@@ -39,7 +40,13 @@ class FaceEncoder:
         height, width = (max(1, round(size * scale)) for size in picture.shape[:2])
         square = np.zeros((_SIDE, _SIDE, 3), np.float32)
         square[:height, :width] = resize(picture, height, width)
-        return decode(self._detector(_batch(square, 127.5, 128.0)), _SIDE, scale)
+        outputs = self._detector(_batch(square, 127.5, 128.0))
+        if len(outputs) != _OUTPUTS:
+            raise MissingWeights(
+                f"the detector has {len(outputs)} outputs, and a SCRFD with landmarks {_OUTPUTS}: put {_DETECTORS[0]} "
+                "(InsightFace's buffalo_l) there"
+            )
+        return decode(outputs, _SIDE, scale)
 
     def embed(self, picture: Picture) -> list[Face]:
         """All faces, with vectors."""
@@ -70,7 +77,10 @@ def _session(path: Path) -> Session:
         raise MissingWeights(
             f"onnxruntime is not installed, and {path.name} needs it: run pip install onnxruntime in ComfyUI's Python"
         ) from None
-    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    try:
+        session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no class in common
+        raise MissingWeights(f"{path.parent.name}/{path.name} cannot be read: put it there again ({error})") from error
     [given] = session.get_inputs()
     return lambda batch: session.run(None, {given.name: batch})
 

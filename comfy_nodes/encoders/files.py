@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..internals.weights import roots
 from . import MissingWeights
@@ -19,23 +19,19 @@ FACES = "insightface"
 NONE = "none"
 """What a list of encoders offers beside those that are there: to do without, or else to be told what is missing."""
 
-DUAL = {"clip", "siglip", "siglip2"}
+DUAL = {"clip", "siglip"}  # the type siglip2 is of NaFlex alone, which wants patches; its fixed sizes are siglip
 IMAGE = DUAL | {"dinov2", "dinov2_with_registers"}
 READER = {"vision-encoder-decoder"}
 
 
 def listed(kinds: Collection[str]) -> list[str]:
     """Names of the folders whose config.json states one of these model types."""
-    return [name for name, config in _configs().items() if config.get("model_type") in kinds]
+    return [name for name, config in _configs().items() if str(config.get("model_type")) in kinds]
 
 
 def classifiers() -> list[str]:
     """Names of the folders that hold an image classifier."""
-    return [
-        name
-        for name, config in _configs().items()
-        if any(str(kind).endswith("ForImageClassification") for kind in config.get("architectures") or ())
-    ]
+    return [name for name, config in _configs().items() if "ForImageClassification" in str(config.get("architectures"))]
 
 
 def face_packs() -> list[str]:
@@ -47,7 +43,7 @@ def face_packs() -> list[str]:
 def folder(name: str, what: str) -> Path:
     """Where an encoder's folder is. Raises MissingWeights, which says what (such as "CLIP or SigLIP") to put where."""
     for root in roots(FOLDER):
-        if name != NONE and (root / name / "config.json").is_file():
+        if _is_name(name) and (root / name / "config.json").is_file():
             if any((root / name).glob("*.safetensors")):
                 return root / name
             raise MissingWeights(f"models/{FOLDER}/{name} has no .safetensors file: put the weights there (no pickles)")
@@ -61,7 +57,7 @@ def folder(name: str, what: str) -> Path:
 def face_pack(name: str) -> Path:
     """Where an InsightFace pack is. Raises MissingWeights."""
     for root in roots(FACES):
-        if name != NONE and (root / "models" / name).is_dir():
+        if _is_name(name) and (root / "models" / name).is_dir():
             return root / "models" / name
     raise MissingWeights(
         f"there is no face pack {name!r}: put det_10g.onnx and w600k_r50.onnx (InsightFace's buffalo_l) into "
@@ -70,8 +66,16 @@ def face_pack(name: str) -> Path:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """A JSON file's object; empty if there is no such file."""
-    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    """A JSON file's object; empty if there is no such file. Raises ValueError for another content."""
+    content = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no JSON object")
+    return cast("dict[str, Any]", content)
+
+
+def _is_name(name: str) -> bool:
+    """Whether it is of something in a folder, and leads nowhere else."""
+    return name not in (NONE, "", ".", "..") and Path(name).name == name
 
 
 def _configs() -> dict[str, Mapping[str, Any]]:
@@ -80,6 +84,6 @@ def _configs() -> dict[str, Mapping[str, Any]]:
         for path in sorted(root.glob("*/config.json")):
             try:
                 found.setdefault(path.parent.name, read_json(path))
-            except ValueError:  # an unfinished download: the list of nodes is no place to complain
+            except (OSError, ValueError):  # an unfinished download: the list of nodes is no place to complain
                 continue
     return found

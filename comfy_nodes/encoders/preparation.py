@@ -18,13 +18,16 @@ from ..measures.picture import Picture
 _RESAMPLING = {2: Image.Resampling.BILINEAR, 3: Image.Resampling.BICUBIC, 1: Image.Resampling.LANCZOS}
 
 
+Size = tuple[int, int]
+"""Height and width."""
+
+
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """`shortest` is the shorter side after resizing, None to stretch to `height` x `width`; then the middle is cut."""
+    """The picture is resized, to `resized` or so that its shorter side is that many px; then the middle is cut."""
 
-    height: int
-    width: int
-    shortest: int | None
+    resized: Size | int
+    cut: Size
     resample: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -36,42 +39,50 @@ class Preparation:
         return np.ascontiguousarray(normal.transpose(0, 3, 1, 2), np.float32)
 
     def _one(self, picture: Picture) -> npt.NDArray[np.float32]:
-        height, width = self.height, self.width
-        if self.shortest is not None:
-            scale = self.shortest / min(picture.shape[:2])
-            height, width = (max(self.shortest, round(size * scale)) for size in picture.shape[:2])
+        height, width = self.resized if isinstance(self.resized, tuple) else _scaled(picture, self.resized)
         resized = _resize(picture, height, width, _RESAMPLING.get(self.resample, Image.Resampling.BICUBIC))
-        top, left = (height - self.height) // 2, (width - self.width) // 2
-        return resized[top : top + self.height, left : left + self.width]
+        top, left = (height - self.cut[0]) // 2, (width - self.cut[1]) // 2
+        return resized[top : top + self.cut[0], left : left + self.cut[1]]
 
 
 def preparation(processor: Mapping[str, Any], config: Mapping[str, Any]) -> Preparation:
-    """What preprocessor_config.json says, else the size of config.json."""
-    size = _size(processor.get("size"), config)
-    crop = _size(processor.get("crop_size"), config) if processor.get("do_center_crop") else None
-    stretched = "shortest_edge" not in size
-    height, width = size.get("height", 0), size.get("width", 0)
-    if crop is not None and not stretched:
-        height, width = crop.get("height", size["shortest_edge"]), crop.get("width", size["shortest_edge"])
-    elif not stretched:
-        height = width = size["shortest_edge"]
+    """What preprocessor_config.json says, else the size of config.json. A size that is one number, as older files have
+    it, is the shorter side where the middle is cut, and both sides where not."""
+    cuts = bool(processor.get("do_center_crop"))
+    resized = _size(processor.get("size") or _image_size(config), shorter=cuts)
+    wanted = _size(processor.get("crop_size") or resized, shorter=False) if cuts else resized
+    cut = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+    if not isinstance(resized, tuple):
+        resized = max(resized, *cut)
+    normal = processor.get("do_normalize", True)
     return Preparation(
-        height=height,
-        width=width,
-        shortest=None if stretched else max(size["shortest_edge"], height, width),
+        resized=resized,
+        cut=cut,
         resample=int(processor.get("resample", 3)),
-        mean=tuple(processor.get("image_mean") or (0.5, 0.5, 0.5)),
-        std=tuple(processor.get("image_std") or (0.5, 0.5, 0.5)),
+        mean=tuple(processor.get("image_mean") or (0.5, 0.5, 0.5)) if normal else (0.0, 0.0, 0.0),
+        std=tuple(processor.get("image_std") or (0.5, 0.5, 0.5)) if normal else (1.0, 1.0, 1.0),
     )
 
 
-def _size(size: Any, config: Mapping[str, Any]) -> dict[str, int]:
-    if isinstance(size, Mapping) and size:
-        return {name: int(pixels) for name, pixels in size.items()}
-    if not isinstance(size, int):
-        vision = config.get("vision_config") or config.get("encoder") or config
-        size = int(vision.get("image_size", 224))
-    return {"height": size, "width": size}
+def _size(said: Any, *, shorter: bool) -> Size | int:
+    """Both sides, or the shorter one. `shorter`: a mere number is that."""
+    if isinstance(said, Mapping):
+        both = "height" in said and "width" in said
+        return (int(said["height"]), int(said["width"])) if both else int(said["shortest_edge"])
+    if isinstance(said, tuple):
+        return said[0], said[1]
+    return int(said) if shorter else (int(said), int(said))
+
+
+def _image_size(config: Mapping[str, Any]) -> int:
+    vision = config.get("vision_config") or config.get("encoder") or config
+    return int(vision.get("image_size", 224))
+
+
+def _scaled(picture: Picture, shortest: int) -> Size:
+    scale = shortest / min(picture.shape[:2])
+    height, width = (max(shortest, round(size * scale)) for size in picture.shape[:2])
+    return height, width
 
 
 def _resize(picture: Picture, height: int, width: int, filter_: Image.Resampling) -> npt.NDArray[np.float32]:

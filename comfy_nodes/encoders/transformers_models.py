@@ -6,7 +6,8 @@ All compute in float32: half precision would move scores by more than the 1e-3 t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ import numpy.typing as npt
 
 from ..internals.weights import place, run
 from ..measures.picture import Picture
-from .files import read_json
-from .preparation import preparation
+from . import MissingWeights
+from .files import FOLDER, IMAGE, READER, classifiers, read_json
+from .preparation import Preparation, preparation
 
 Vectors = npt.NDArray[np.float32]
 
 _BATCH = 16
 _WORKING_BYTES = 64 << 20  # of activations, for each picture of a batch
 _KEPT = 3  # encoders in RAM; a graph rarely scores with more
+_UNUSED = ("pooler.",)  # by what is read here of a network, so that folders may lack it
 
 
 class Encoder:
@@ -31,9 +34,9 @@ class Encoder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.config = read_json(folder / "config.json")
+        self.config = _config(folder, IMAGE)
         self.kind: str = self.config["model_type"]
-        self._prepare = preparation(read_json(folder / "preprocessor_config.json"), self.config)
+        self._prepare = _preparation(folder)
         self._model = _load("AutoModel", folder)
         self._patcher = place(self._model, _weights(folder))
 
@@ -43,9 +46,7 @@ class Encoder:
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors in the space of the pictures. What is longer than the encoder reads is cut off."""
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        tokenizer = _tokenizer(self.folder)
         clip = self.kind == "clip"
         length = int(self.config.get("text_config", {}).get("max_position_embeddings", 77 if clip else 64))
         padding = True if clip else "max_length"  # SigLIP was trained on full length, and without a mask
@@ -80,10 +81,11 @@ class Classifier:
     """Of pictures, by labels."""
 
     def __init__(self, folder: Path) -> None:
-        config = read_json(folder / "config.json")
-        self.labels = [str(label) for _, label in sorted(config["id2label"].items(), key=lambda item: int(item[0]))]
-        self._prepare = preparation(read_json(folder / "preprocessor_config.json"), config)
+        if folder.name not in classifiers():
+            raise MissingWeights(f"{folder.name} is no image classifier: its config.json names another architecture")
+        self._prepare = _preparation(folder)
         self._model = _load("AutoModelForImageClassification", folder)
+        self.labels = [str(label) for _, label in sorted(self._model.config.id2label.items())]
         self._patcher = place(self._model, _weights(folder))
 
     def classify(self, pictures: Sequence[Picture]) -> list[dict[str, float]]:
@@ -105,11 +107,9 @@ class Reader:
     """Of the text in pictures of single lines (TrOCR)."""
 
     def __init__(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
-        config = read_json(folder / "config.json")
-        self._prepare = preparation(read_json(folder / "preprocessor_config.json"), config)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        _config(folder, READER)
+        self._prepare = _preparation(folder)
+        self._tokenizer = _tokenizer(folder)
         self._model = _load("VisionEncoderDecoderModel", folder)
         self._patcher = place(self._model, _weights(folder))
 
@@ -143,11 +143,60 @@ def reader(folder: Path) -> Reader:
 
 
 def _load(auto_class: str, folder: Path) -> Any:
-    """The network in float32. Pickles are not read, code in the folder is not run."""
+    """The network in float32. Pickles are not read, code in the folder is not run. Raises MissingWeights, also where
+    the file lacks weights: they would be made up."""
     import transformers
 
-    network = getattr(transformers, auto_class)
-    return network.from_pretrained(folder, local_files_only=True, use_safetensors=True).float().eval()
+    with _reading(folder, "config.json and model.safetensors"):
+        model, found = getattr(transformers, auto_class).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    missing = [name for name in sorted(found["missing_keys"]) if not any(part in name for part in _UNUSED)]
+    if missing:
+        told = f"the weights in models/{FOLDER}/{folder.name} lack {missing[0]} and {len(missing) - 1} more"
+        raise MissingWeights(f"{told}: they are of another network than its config.json; put both from one place")
+    return model.float().eval()
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    with _reading(folder, "tokenizer.json (or vocab.json and merges.txt, or spiece.model)"):
+        try:
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except ImportError as error:  # by which it means missing files, too
+            raise OSError("spiece.model needs a package: run pip install protobuf in ComfyUI's Python") from error
+
+
+def _config(folder: Path, kinds: Collection[str]) -> Mapping[str, Any]:
+    """config.json, if it is of one of these types."""
+    with _reading(folder, "config.json"):
+        config = read_json(folder / "config.json")
+    if (kind := str(config.get("model_type"))) not in kinds:
+        raise MissingWeights(f"{folder.name} is of type {kind}: choose one of type {' or '.join(sorted(kinds))}")
+    return config
+
+
+def _preparation(folder: Path) -> Preparation:
+    with _reading(folder, "preprocessor_config.json"):
+        processor = read_json(folder / "preprocessor_config.json")
+        if not processor:
+            raise OSError("there is no preprocessor_config.json")
+        return preparation(processor, read_json(folder / "config.json"))
+
+
+@contextmanager
+def _reading(folder: Path, files: str) -> Iterator[None]:
+    """What another library says of a file is no help without the file's name."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        why = next(filter(None, str(error).splitlines()), type(error).__name__)[:200]
+        raise MissingWeights(
+            f"models/{FOLDER}/{folder.name} cannot be read: put its {files} there again ({why})"
+        ) from error
 
 
 def _weights(folder: Path) -> Path:

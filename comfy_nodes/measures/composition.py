@@ -15,7 +15,7 @@ from scipy import ndimage
 from . import Measure, Measured, curve
 from .color import Lab, to_lab
 from .filters import blur
-from .picture import Picture, Plane, large_enough, prepare_mask, shrink
+from .picture import Picture, Plane, prepare_mask, thumbnail
 
 MEASURE = Measure("composition", "saliency-thirds", 1, "composition 0..1")
 
@@ -27,7 +27,7 @@ _EMPTY = 2.0  # standard deviation of Lab within which nothing stands out
 
 def composition(picture: Picture, mask: Plane | None = None) -> Measured:
     """`raw` is the product of presence, wholeness, placement and headroom, each 0..1. `mask` is 1 on the subject."""
-    small = shrink(large_enough(picture), _SIDE)
+    small = thumbnail(picture, _SIDE)
     lab = to_lab(small).astype(np.float64)  # the phase of what is faint must not hang on rounding
     contrast = float(lab.std(axis=(0, 1)).max())
     if contrast < _EMPTY:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from . import Measure, Measured, Unscorable, curve
 from .color import Lab, difference, to_lab
 from .features import Floats, corners, describe, matched
-from .picture import Picture, Plane, large_enough, luma, prepare_mask, resize, shrink
+from .picture import Picture, Plane, large_enough, luma, prepare_mask, resize, thumbnail
 
 MEASURE = Measure("garment_accuracy", "palette-features", 1, "similarity 0..1")
 
@@ -50,18 +50,20 @@ def garment_accuracy(worn: Cutout, wanted: Cutout, likeness: float | None = None
 
 
 def cut_out(picture: Picture, mask: Plane | None, name: str) -> Cutout:
-    """A garment of a picture; without a mask the picture is taken whole. Raises Unscorable for an empty mask."""
-    large_enough(picture)
+    """A garment of a picture; without a mask the picture is taken whole. Raises Unscorable for a mask of nothing."""
     if mask is None:
-        small = shrink(picture, _SIDE)
+        small = thumbnail(picture, _SIDE)
         return Cutout(small, np.ones(small.shape[:2], bool))
-    where = prepare_mask(mask, picture.shape) > 0.5
+    where = prepare_mask(mask, large_enough(picture).shape) > 0.5
     if not where.any():
         raise Unscorable(f"{name} covers nothing: it is to cover the garment")
     rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    small = shrink(large_enough(picture[box]), _SIDE)
-    return Cutout(small, resize(where[box].astype(np.float32), *small.shape[:2]) > 0.5)
+    small = thumbnail(picture[box], _SIDE)
+    inside = resize(where[box].astype(np.float32), *small.shape[:2]) > 0.5
+    if not inside.any():
+        raise Unscorable(f"{name} covers specks here and there: it is to cover the garment")
+    return Cutout(small, inside)
 
 
 def palette(garment: Cutout) -> tuple[Lab, Floats]:

@@ -19,6 +19,9 @@ Plane = npt.NDArray[np.floating[Any]]
 SMALLEST = 16
 """Pixels of the shorter side below which there is no structure to measure."""
 
+_THINNEST = 4
+"""Pixels of the shorter side of what was shrunk below which there are no gradients to measure."""
+
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
@@ -61,9 +64,11 @@ def luma(picture: Picture) -> Plane:
 
 def prepare_mask(mask: npt.NDArray[Any], shape: tuple[int, ...]) -> Plane:
     """A mask, 0..1, in the height and width of a picture. Raises Unscorable for one that is no mask."""
-    mask = np.squeeze(mask)
-    if mask.ndim != 2 or not np.isfinite(mask).all():
-        raise Unscorable(f"a mask is height x width of finite numbers, and not {'x'.join(map(str, mask.shape))}")
+    mask = mask if mask.ndim == 2 else np.squeeze(mask)
+    if mask.ndim != 2 or 0 in mask.shape:
+        raise Unscorable(f"a mask is height x width, and not {'x'.join(map(str, mask.shape)) or 'a number'}")
+    if not np.isfinite(mask).all():
+        raise Unscorable("the mask holds NaN or infinity: see the node that makes it")
     return np.clip(resize(mask.astype(np.float32), shape[0], shape[1]), 0.0, 1.0)
 
 
@@ -74,6 +79,15 @@ def shrink(image: Picture, side: int) -> Picture:
     if scale >= 1:
         return image
     return resize(image, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def thumbnail(picture: Picture, side: int) -> Picture:
+    """As shrink. Raises Unscorable for a picture that is too small, and for a strip, of which too little is left."""
+    small = shrink(large_enough(picture), side)
+    if min(small.shape[:2]) < _THINNEST:
+        height, width = picture.shape[:2]
+        raise Unscorable(f"{width}x{height} pixels are too narrow to judge: {side // _THINNEST} to 1 is the most")
+    return small
 
 
 def resize(image: Plane, height: int, width: int) -> Plane:

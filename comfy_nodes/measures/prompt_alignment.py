@@ -11,9 +11,9 @@ from . import Measure, Measured, curve
 
 MEASURE = Measure("prompt_alignment", "text-image-cosine", 1, "cosine")
 
-_RANGES = {"clip": (0.16, 0.30), "siglip": (0.0, 0.12), "siglip2": (0.0, 0.12)}
+_RANGES = {"clip": (0.16, 0.30), "siglip": (0.0, 0.12)}
 
 
 def prompt_alignment(cosine: float, kind: str) -> Measured:
-    """`kind` is the model type of the encoder: clip, siglip or siglip2."""
+    """`kind` is the model type of the encoder: clip or siglip."""
     return Measured(curve.rising(cosine, *_RANGES[kind]), cosine)

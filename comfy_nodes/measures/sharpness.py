@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import Measure, Measured, curve
+from . import Measure, Measured, Unscorable, curve
 from .filters import blur, tile_means
 from .noise import noise_sigma
-from .picture import Picture, Plane, large_enough, luma
+from .picture import Picture, Plane, large_enough, luma, prepare_mask
 
 MEASURE = Measure("sharpness", "edge-spread", 1, "px")
 
@@ -31,9 +31,10 @@ def sharpness(picture: Picture, mask: Plane | None = None) -> Measured:
     With a mask (H x W, 0..1), of what it covers.
     """
     plane = luma(large_enough(picture))
+    covered = None if mask is None else _covered(mask, plane)
     noise = noise_sigma(plane)
     looks = [_Look(blur(plane, sigma), _noise_energy(noise, sigma)) for sigma in (_FINE, _COARSE)]
-    weight = np.ones_like(looks[0].across) if mask is None else tile_means(mask, _TILE)
+    weight = np.ones_like(looks[0].across) if covered is None else covered
     least = _CONTRAST**2 + 4 * _noise_energy(noise, _COARSE)
     spreads = [
         _sharpest(_spread(fine, coarse), np.where(coarse > least, np.sqrt(coarse) * weight, 0))
@@ -56,6 +57,14 @@ class _Look:
         down[1:-1] = (plane[2:] - plane[:-2]) / 2
         self.across = np.maximum(tile_means(across * across, _TILE) - noise_energy, 0)
         self.down = np.maximum(tile_means(down * down, _TILE) - noise_energy, 0)
+
+
+def _covered(mask: Plane, plane: Plane) -> Plane:
+    """How much of each tile a mask covers. Raises Unscorable where it is nothing."""
+    shares = tile_means(prepare_mask(mask, plane.shape), _TILE)
+    if not shares.any():
+        raise Unscorable("the mask covers nothing: it is to cover the subject")
+    return shares
 
 
 def _noise_energy(noise: float, sigma: float) -> float:

@@ -14,7 +14,7 @@ from ..measures.picture import Picture, large_enough
 from .base import Judge, Scorer, mask_if_any, pictures_of, sound
 
 _ONE_FOR_ALL = "one for all images, or one for each"
-_CLASSIFIER = "image classifier"
+_CLASSIFIER = "classifier"
 
 
 def choice(found: Sequence[str], tooltip: str) -> tuple[list[str], dict[str, Any]]:

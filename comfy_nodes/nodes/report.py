@@ -78,7 +78,8 @@ class FleetGate:
     def VALIDATE_INPUTS(cls, thresholds: str | None = None) -> bool | str:
         """Before the run; a text that comes from another node is None here."""
         try:
-            parse_thresholds(thresholds or "sharpness: 0")
+            if thresholds is not None:
+                parse_thresholds(thresholds)
         except ValueError as error:
             return str(error)
         return True

@@ -44,6 +44,20 @@ def test_clip_cuts_the_middle_and_siglip_stretches() -> None:
     assert preparation({"size": 28}, {})([wide]).shape == (1, 3, 28, 28)
 
 
+def test_a_size_that_is_a_number_is_the_shorter_side_where_the_middle_is_cut() -> None:
+    crop = {"height": 32, "width": 32}
+    new = preparation({"size": {"shortest_edge": 32}, "do_center_crop": True, "crop_size": crop}, {})
+    old = preparation({"size": 32, "do_center_crop": True, "crop_size": 32}, {})  # as OpenAI's CLIP has it
+    assert (old([PICTURE[:128]]) == new([PICTURE[:128]])).all()
+    square = preparation({"size": {"height": 40, "width": 40}, "do_center_crop": True, "crop_size": 32}, {})
+    assert square([PICTURE[:128]]).shape == (1, 3, 32, 32)
+
+
+def test_what_is_not_to_be_normalised_stays() -> None:
+    prepare = preparation({"size": 8, "do_normalize": False, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}, {})
+    assert prepare([np.full((8, 8, 3), 0.75, np.float32)]) == pytest.approx(0.75)
+
+
 def test_normalisation_is_that_of_the_file() -> None:
     prepare = preparation({"size": {"height": 8, "width": 8}, "image_mean": [0.5, 0, 0], "image_std": [0.25, 1, 1]}, {})
     [pixels] = prepare([np.full((8, 8, 3), 0.75, np.float32)])
@@ -93,6 +107,12 @@ def test_a_face_encoder_gives_unit_vectors() -> None:
     [face] = network.embed(PICTURE)
     assert face.vector is not None
     assert np.linalg.norm(face.vector) == pytest.approx(1)
+
+
+def test_a_detector_without_landmarks_is_named() -> None:
+    network = FaceEncoder(lambda _: outputs(640, (320, 320))[:6], lambda crop: [crop])
+    with pytest.raises(MissingWeights, match=r"6 outputs, and a SCRFD with landmarks 9: put det_10g\.onnx"):
+        network.find(PICTURE)
 
 
 def test_face_fidelity_is_that_of_the_best_face() -> None:
@@ -156,8 +176,9 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "quality" / name).mkdir(parents=True)
         (tmp_path / "quality" / name / "config.json").write_text(json.dumps(config))
     (tmp_path / "quality/a-clip/model.safetensors").touch()
-    (tmp_path / "quality/broken").mkdir()
-    (tmp_path / "quality/broken/config.json").write_text("{")
+    for name, content in {"broken": b"{", "list": b"[]", "utf-16": b"\xff\xfe", "odd": b'{"model_type": []}'}.items():
+        (tmp_path / "quality" / name).mkdir()
+        (tmp_path / "quality" / name / "config.json").write_bytes(content)
     return tmp_path
 
 
@@ -174,6 +195,9 @@ def test_what_is_missing_is_named_with_its_place(models: Path) -> None:
         files.folder("none", "CLIP")
     with pytest.raises(MissingWeights, match="another is not there"):
         files.folder("another", "CLIP")
+    for elsewhere in ("../quality/a-clip", str(models / "quality/a-clip"), "a-clip/", ".", ""):
+        with pytest.raises(MissingWeights, match="is not there"):
+            files.folder(elsewhere, "CLIP")
     with pytest.raises(MissingWeights, match=r"models/quality/a-dino has no \.safetensors"):
         files.folder("a-dino", "DINOv2")
     with pytest.raises(MissingWeights, match=r"det_10g.onnx and w600k_r50.onnx .* models/insightface/models/buffalo_l"):

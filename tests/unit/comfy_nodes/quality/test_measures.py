@@ -196,6 +196,66 @@ def test_any_size_has_a_value(height: int, width: int, seed: int) -> None:
     assert all(0 <= one.value <= 1 for one in found)
 
 
+def masks() -> st.SearchStrategy[np.ndarray]:
+    """Of nothing, of all, of specks, of stripes, grey ones, and of sizes of their own."""
+    shapes = st.tuples(st.sampled_from([1, 16, 64, 300]), st.sampled_from([1, 17, 64, 300]))
+    made: list[Callable[[tuple[int, int]], np.ndarray]] = [
+        np.zeros,
+        np.ones,
+        lambda shape: np.full(shape, 0.5),
+        lambda shape: (np.arange(shape[1]) % 7 == 0) * np.ones(shape),
+        lambda shape: (np.random.default_rng(0).random(shape) > 0.98).astype(float),
+    ]
+    return st.builds(lambda make, shape: make(shape).astype(np.float32), st.sampled_from(made), shapes)
+
+
+@given(masks(), st.sampled_from([1, 16, 64, 300]), st.sampled_from([16, 64, 1500]), st.sampled_from(["noise", "plain"]))
+@settings(max_examples=60, deadline=None)
+def test_any_mask_on_any_picture_gives_a_score_or_says_why_not(
+    mask: np.ndarray, height: int, width: int, kind: str
+) -> None:
+    noise = np.random.default_rng(1).random((height, width, 3)).astype(np.float32)
+    picture = noise if kind == "noise" else np.full_like(noise, 0.3)
+    for judge in (
+        lambda: sharpness(picture, mask),
+        lambda: composition(picture, mask),
+        lambda: brand_color(picture, "#fff", 0.1, mask),
+        lambda: background_consistency(picture, picture, mask),
+        lambda: garment_accuracy(cut_out(picture, mask, "mask"), cut_out(picture, None, "reference_mask")),
+    ):
+        try:
+            assert 0 <= judge().value <= 1
+        except Unscorable as why:
+            assert len(str(why)) > 20
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (np.zeros((4, 4, 2)), "a mask is height x width, and not 4x4x2"),
+        (np.zeros((0, 4)), "a mask is height x width, and not 0x4"),
+        (np.full((4, 4), np.nan), "the mask holds NaN"),
+        (np.zeros((64, 64)), "the mask covers nothing"),  # what LoadImage gives of a picture without transparency
+    ],
+)
+def test_what_is_wrong_with_a_mask_is_told(mask: np.ndarray, says: str) -> None:
+    with pytest.raises(Unscorable, match=says):
+        sharpness(PICTURES[0], mask)
+
+
+def test_a_strip_is_too_narrow_to_judge() -> None:
+    strip = np.random.default_rng(0).random((16, 3000, 3)).astype(np.float32)
+    for judge in (composition, lambda picture: cut_out(picture, None, "mask")):
+        with pytest.raises(Unscorable, match="3000x16 pixels are too narrow"):
+            judge(strip)
+
+
+def test_a_mask_of_another_size_is_that_of_the_picture() -> None:
+    picture = PICTURES[0]
+    small, large = (resize(SUBJECT, side, side) for side in (SIDE // 2, SIDE * 2))
+    assert sharpness(picture, small).value == pytest.approx(sharpness(picture, large).value, abs=0.02)
+
+
 def test_pictures_come_in_every_form() -> None:
     bytes_ = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     picture = prepare(bytes_)

@@ -161,11 +161,23 @@ def test_the_gate_says_what_is_wrong() -> None:
     assert FleetGate.VALIDATE_INPUTS() is True
 
 
-@pytest.mark.parametrize("text", ["", "sharpness", "sharpness: 1.5", "sharpness: 0.5 and more", "Sharpness: 0.5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ",",
+        "sharpness",
+        "sharpness: 1.5",
+        "sharpness: 0.5.1",
+        "sharpness: .",
+        "sharpness: 0.5 and more",
+        "Sharpness: 0.5",
+    ],
+)
 def test_what_is_no_threshold_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="threshold"):
         parse_thresholds(text)
-    assert "threshold" in str(FleetGate.VALIDATE_INPUTS(text or ","))
+    assert "threshold" in str(FleetGate.VALIDATE_INPUTS(text))
 
 
 def test_thresholds_are_read_from_lines_and_commas() -> None:
@@ -174,6 +186,7 @@ def test_thresholds_are_read_from_lines_and_commas() -> None:
         "artifacts": 0.6,
         "safety": 1,
     }
+    assert parse_thresholds("sharpness: .5") == {"sharpness": 0.5}
 
 
 @pytest.mark.parametrize("name", NODE_CLASS_MAPPINGS)
