@@ -3,6 +3,7 @@
 files         what is there, what is missing and where to put it
 preparation   pictures as a network wants them. Pure
 transformers_models  CLIP, SigLIP, DINOv2, image classifiers, readers of text: folders as Hugging Face lays them out
+pieces        texts as SigLIP reads them
 faces         detector and recogniser of faces: ONNX, as InsightFace lays them out
 
 The pack asks only for these methods; a picture is H x W x 3, float32, 0..1:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..internals.weights import place, run
 from ..measures.picture import Picture
-from . import MissingWeights
+from . import MissingWeights, pieces
 from .files import FOLDER, IMAGE, READER, classifiers, read_json
 from .preparation import Preparation, preparation
 
@@ -46,17 +46,27 @@ class Encoder:
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors in the space of the pictures. What is longer than the encoder reads is cut off."""
-        tokenizer = _tokenizer(self.folder)
-        clip = self.kind == "clip"
-        length = int(self.config.get("text_config", {}).get("max_position_embeddings", 77 if clip else 64))
-        padding = True if clip else "max_length"  # SigLIP was trained on full length, and without a mask
-        tokens = tokenizer(list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt")
-        names = ("input_ids", "attention_mask") if clip else ("input_ids",)
+        tokens = self._tokens(texts)
 
         def forward(device: Any) -> Any:
-            return self._model.get_text_features(**{name: tokens[name].to(device) for name in names})
+            return self._model.get_text_features(**{name: numbers.to(device) for name, numbers in tokens.items()})
 
         return self._run(len(texts), forward)
+
+    def _tokens(self, texts: Sequence[str]) -> Mapping[str, Any]:
+        """As in their training: CLIP's with a mask, SigLIP's of full length and without one."""
+        import torch
+
+        clip = self.kind == "clip"
+        length = int(self.config.get("text_config", {}).get("max_position_embeddings", 77 if clip else 64))
+        if not clip and (self.folder / pieces.FILE).is_file():
+            with _reading(self.folder, pieces.FILE):
+                return {"input_ids": torch.tensor(pieces.Pieces(self.folder)(texts, length))}
+        padding = True if clip else "max_length"
+        tokens = _tokenizer(self.folder)(
+            list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt"
+        )
+        return {name: tokens[name] for name in (("input_ids", "attention_mask") if clip else ("input_ids",))}
 
     def _embed(self, pictures: Sequence[Picture]) -> Vectors:
         import torch
@@ -161,11 +171,11 @@ def _load(auto_class: str, folder: Path) -> Any:
 def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    with _reading(folder, "tokenizer.json (or vocab.json and merges.txt, or spiece.model)"):
+    with _reading(folder, "tokenizer.json (or vocab.json and merges.txt)"):
         try:
             return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except ImportError as error:  # by which it means missing files, too
-            raise OSError("spiece.model needs a package: run pip install protobuf in ComfyUI's Python") from error
+        except ImportError as error:  # for want of files it tries one more kind, whose package is not there
+            raise OSError("there is no tokenizer that can be read") from error
 
 
 def _config(folder: Path, kinds: Collection[str]) -> Mapping[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib.resources import as_file, files
 from pathlib import Path
-from shutil import copy
+from shutil import copy, copytree
 from typing import Any
 
 import jsonschema
@@ -102,14 +102,60 @@ async def test_every_encoding_node_scores_with_weights_from_models_quality(comfy
         single = alone[dimension]["images"][0]
         assert score["images"][0]["value"] == pytest.approx(single["value"], abs=1e-3), dimension
     assert batch["safety"]["images"][0]["details"].keys() == {"neutral", "happy", "nsfw"}
-    siglip = encoded_by("1")
-    siglip["10"]["inputs"]["encoder"] = "tiny-siglip"
-    [image] = (await report_of(comfyui, siglip))["prompt_alignment"]["images"]
-    assert image["value"] is not None
     shown = (await comfyui.get("/fleet/residency"))["models"]
     assert {("quality", "tiny-clip/model.safetensors")} <= {
         (model["folder"], model["name"]) for model in shown
     } or not shown
+
+
+@pytest.mark.parametrize("encoder", ["tiny-clip", "tiny-clip-of-openai", "tiny-siglip", "tiny-siglip2"])
+async def test_every_layout_of_an_encoder_of_texts_is_read(comfyui: RealComfyUI, encoder: str) -> None:
+    images = []
+    for prompt in ("a photo of an astronaut", "A photo of an  astronaut!", "zebra"):
+        graph = {"1": load(PHOTOGRAPHS[0]), "10": scorer("FleetPromptAlignment", prompt=prompt, encoder=encoder)}
+        graph["20"] = reporting(["10"])
+        images += (await report_of(comfyui, graph))["prompt_alignment"]["images"]
+    assert [image["reason"] for image in images] == ["", "", ""]
+    assert images[0]["raw"] != images[2]["raw"]
+    if encoder == "tiny-siglip":  # it reads neither case nor punctuation
+        assert images[0]["raw"] == images[1]["raw"]
+
+
+def swap_weights(folder: Path) -> None:
+    copy(folder.parent / "tiny-dinov2" / "model.safetensors", folder)
+
+
+def halve_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "cut": (halve_weights, "cannot be read: put its config.json and model.safetensors there again"),
+    "empty": (lambda folder: (folder / "model.safetensors").write_bytes(b""), "model.safetensors there again"),
+    "swapped": (swap_weights, "they are of another network than its config.json"),
+    "pickled": (lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"), "no pickles"),
+    "unprepared": (lambda folder: (folder / "preprocessor_config.json").unlink(), "put its preprocessor_config.json"),
+    "silent": (lambda folder: [file.unlink() for file in folder.glob("token*")], "put its tokenizer.json"),
+    "no JSON": (lambda folder: (folder / "config.json").write_text("[1]"), "put its config.json there again"),
+    "siglip2": (lambda folder: (folder / "config.json").write_text('{"model_type": "siglip2"}'), "is of type siglip2"),
+    "写真 ü": (lambda folder: folder, ""),
+}
+
+
+async def test_what_is_wrong_with_an_encoder_s_folder_is_told(comfyui: RealComfyUI) -> None:
+    models = comfyui.directory / "models" / "quality"
+    graph = {"1": load(PHOTOGRAPHS[0])}
+    for number, (name, (damage, _)) in enumerate(DAMAGES.items(), 10):
+        copytree(models / "tiny-clip", models / name)
+        damage(models / name)
+        graph[str(number)] = scorer("FleetPromptAlignment", prompt="a photo", encoder=name)
+    entry = await comfyui.run(graph | {"30": reporting([node for node in graph if node != "1"])})
+    [report] = entry["outputs"]["30"]["fleet_report"]
+    reasons = [score["images"][0]["reason"] for score in report["scores"]]
+    for (name, (_, told)), reason in zip(DAMAGES.items(), reasons, strict=True):
+        assert told in reason, name
+    assert reasons[-1] == ""
 
 
 async def test_missing_weights_fail_the_score_and_not_the_run(comfyui: RealComfyUI) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from comfy_nodes.encoders import MissingWeights, files
 from comfy_nodes.encoders.faces import FaceEncoder
+from comfy_nodes.encoders.pieces import canonical
 from comfy_nodes.encoders.preparation import preparation
 from comfy_nodes.evidence.pictures import photograph
 from comfy_nodes.internals.weights import register_folder
@@ -62,6 +63,11 @@ def test_normalisation_is_that_of_the_file() -> None:
     prepare = preparation({"size": {"height": 8, "width": 8}, "image_mean": [0.5, 0, 0], "image_std": [0.25, 1, 1]}, {})
     [pixels] = prepare([np.full((8, 8, 3), 0.75, np.float32)])
     assert pixels[:, 0, 0] == pytest.approx([1, 0.75, 0.75])
+
+
+def test_siglip_reads_neither_case_nor_punctuation() -> None:
+    assert canonical("A photo of\n an  Astronaut, isn't it?") == "a photo of an astronaut isnt it"
+    assert canonical(" Ünïcode 写真! ") == "ünïcode 写真"
 
 
 def test_prompt_alignment_is_calibrated_to_the_kind_of_encoder() -> None:
