@@ -36,6 +36,11 @@ def report(scores: Iterable[Score]) -> dict[str, Any]:
     return {"version": REPORT_VERSION, "scores": [_entry(score) for score in scores]}
 
 
+def as_text(scores: Iterable[Score]) -> str:
+    """The scores as a person reads them: one line a dimension, with a value, or else the reason, for each image."""
+    return "\n".join(f"{score.measure.dimension}: {', '.join(map(_told, score.images))}" for score in scores)
+
+
 def judged(measured: Measured) -> Measured | Failed:
     """The measure's answer, if it is a number of 0..1."""
     if not math.isfinite(measured.value):
@@ -77,6 +82,12 @@ def passing(
 
 def _passes(image: Measured | Failed | None, least: float, unscored_pass: bool) -> bool:
     return image.value >= least if isinstance(image, Measured) else unscored_pass
+
+
+def _told(image: Measured | Failed) -> str:
+    if isinstance(image, Failed):
+        return image.reason
+    return f"{image.value:.2f} ({image.reason})" if image.reason else f"{image.value:.2f}"
 
 
 def _entry(score: Score) -> dict[str, Any]:

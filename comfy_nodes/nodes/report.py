@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..internals.running import blocked
-from ..scores import Score, parse_thresholds, passing, report
+from ..scores import Score, as_text, parse_thresholds, passing, report
 
 _SHOWN = 12
 
@@ -16,9 +16,12 @@ class FleetReport:
     CATEGORY = "fleet/quality"
     FUNCTION = "gather"
     OUTPUT_NODE = True
-    RETURN_TYPES = ("FLEET_SCORE",)
-    RETURN_NAMES = ("scores",)
-    OUTPUT_TOOLTIPS = ("All scores together, for a Score Gate or another Score Report.",)
+    RETURN_TYPES = ("FLEET_SCORE", "STRING")
+    RETURN_NAMES = ("scores", "text")
+    OUTPUT_TOOLTIPS = (
+        "All scores together, for a Score Gate or another Score Report.",
+        "The scores as a person reads them, for a node that shows text.",
+    )
     DESCRIPTION = (
         "Writes scores into the run's history and sends them to whoever listens. Scores of more than "
         f"{_SHOWN} nodes: connect one report to the next."
@@ -34,7 +37,7 @@ class FleetReport:
         """ComfyUI's call. A graph in API format may connect more inputs score_N than the editor shows."""
         ordered = sorted(inputs, key=lambda name: int(name.removeprefix("score_")))
         scores = tuple(score for name in ordered for score in inputs[name])
-        return {"ui": {"fleet_report": [report(scores)]}, "result": (scores,)}
+        return {"ui": {"fleet_report": [report(scores)]}, "result": (scores, as_text(scores))}
 
 
 class FleetGate:
