@@ -54,7 +54,7 @@ class Encoder:
         return self._run(len(texts), forward)
 
     def _tokens(self, texts: Sequence[str]) -> Mapping[str, Any]:
-        """As in their training: CLIP's with a mask, SigLIP's of full length and without one."""
+        """As in their training: CLIP's with a mask, SigLIP's in lower case, of full length and without a mask."""
         import torch
 
         clip = self.kind == "clip"
@@ -64,7 +64,7 @@ class Encoder:
                 return {"input_ids": torch.tensor(pieces.Pieces(self.folder)(texts, length))}
         padding = True if clip else "max_length"
         tokens = _tokenizer(self.folder)(
-            list(texts), padding=padding, truncation=True, max_length=length, return_tensors="pt"
+            [text.lower() for text in texts], padding=padding, truncation=True, max_length=length, return_tensors="pt"
         )
         return {name: tokens[name] for name in (("input_ids", "attention_mask") if clip else ("input_ids",))}
 
