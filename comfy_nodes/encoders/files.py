@@ -59,8 +59,9 @@ def face_pack(name: str) -> Path:
     for root in roots(FACES):
         if _is_name(name) and (root / "models" / name).is_dir():
             return root / "models" / name
+    wanted = f"there is no face pack {name!r}" if name != NONE else "no face pack is chosen"
     raise MissingWeights(
-        f"there is no face pack {name!r}: put det_10g.onnx and w600k_r50.onnx (InsightFace's buffalo_l) into "
+        f"{wanted}: put det_10g.onnx and w600k_r50.onnx (InsightFace's buffalo_l) into "
         f"models/{FACES}/models/buffalo_l, and choose it"
     )
 
