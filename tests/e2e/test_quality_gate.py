@@ -28,17 +28,23 @@ WORKFLOW = {
     "graph": {
         "1": node("LoadImage", image="photograph.png"),
         "2": node("ImageBlur", image=["1", 0], blur_radius=1, sigma=4.0),
-        "3": node("SaveImage", images=["2", 0], filename_prefix="x"),
+        "4": node("ImageBlend", image1=["1", 0], image2=["2", 0], blend_factor=1.0, blend_mode="normal"),
+        "3": node("SaveImage", images=["4", 0], filename_prefix="x"),
     },
     "params": {
         "type": "object",
         "properties": {
             "photograph": {"type": "string"},
             "radius": {"type": "integer", "minimum": 1, "maximum": 16, "default": 1},
+            "blurred": {"type": "number", "minimum": 0, "maximum": 1, "default": 1.0},
         },
         "required": ["photograph"],
     },
-    "bind": {"photograph": {"input": "1.image", "kind": "image"}, "radius": "2.blur_radius"},
+    "bind": {
+        "photograph": {"input": "1.image", "kind": "image"},
+        "radius": "2.blur_radius",
+        "blurred": "4.blend_factor",
+    },
     "outputs": ["3"],
 }
 SCORES = {"sharpness": {"weight": 3}, "artifacts": {}, "composition": {}}
@@ -67,7 +73,7 @@ async def job_of(fleet: Whole, folder: Path, quality: dict[str, Any], **params: 
     return await fleet.client.post(path, {"params": {"photograph": asset["id"], **params}})
 
 
-async def test_the_sharpest_of_four_is_delivered(
+async def test_the_sharpest_of_four_is_delivered_and_a_miss_is_run_again(
     whole: StartWhole, real_comfyui: StartRealComfyUI, tmp_path: Path
 ) -> None:
     fleet = await fleet_with(whole, real_comfyui)
@@ -86,6 +92,13 @@ async def test_the_sharpest_of_four_is_delivered(
     assert [output["node"] for output in job["outputs"]] == ["3"]
     assert job["outputs"][0]["hash"] == chosen["outputs"][0]["hash"]
     assert job["quality"]["scoring_s"] > 0
+
+    milder = {"reruns": 1, "reseed": "radius", "set": {"blurred": 0.0}}
+    job = await job_of(fleet, tmp_path, {"scores": {"sharpness": {"min": 0.8}}, "on_miss": milder}, radius=16)
+    assert job["status"] == "succeeded", job["error"]
+    good, missed = job["quality"]["candidates"]  # the best first
+    assert [(it["slot"], it["chosen"]) for it in (good, missed)] == [(1, True), (0, False)]
+    assert "at least 0.80 is wanted" in missed["misses"][0]
 
     again = {"reruns": 1, "reseed": "radius"}
     job = await job_of(fleet, tmp_path, {"scores": {"sharpness": {"min": 1.0}}, "on_miss": again}, radius=16)
