@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from . import Measure, Measured, Unscorable
 
-EXPRESSION = Measure("expression", "classifier", 1, "probability")
-SAFETY = Measure("safety", "classifier", 1, "probability")
+EXPRESSION = Measure("expression", "classifier", 2, "probability")
+SAFETY = Measure("safety", "classifier", 2, "probability")
 
 
 def expression(probabilities: Mapping[str, float], wanted: str) -> Measured:

@@ -16,7 +16,7 @@ from .color import Lab, difference, to_lab
 from .features import Floats, corners, describe, matched
 from .picture import Picture, Plane, large_enough, luma, prepare_mask, resize, thumbnail
 
-MEASURE = Measure("garment_accuracy", "palette-features", 1, "similarity 0..1")
+MEASURE = Measure("garment_accuracy", "palette-features", 2, "similarity 0..1")
 
 _SIDE = 256  # px, of the box around a garment, at which it is compared
 _COLORS = 8

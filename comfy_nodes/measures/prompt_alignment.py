@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from . import Measure, Measured, curve
 
-MEASURE = Measure("prompt_alignment", "text-image-cosine", 1, "cosine")
+MEASURE = Measure("prompt_alignment", "text-image-cosine", 2, "cosine")
 
 _RANGES = {"clip": (0.16, 0.30), "siglip": (0.0, 0.12)}
 

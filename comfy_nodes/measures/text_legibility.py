@@ -10,7 +10,7 @@ import numpy as np
 from . import Measure, Measured, Unscorable
 from .picture import SMALLEST, Picture, Plane, prepare_mask
 
-MEASURE = Measure("text_legibility", "character-error-rate", 1, "errors per character")
+MEASURE = Measure("text_legibility", "character-error-rate", 2, "errors per character")
 
 
 def text_legibility(read: str, wanted: str) -> Measured:

@@ -52,6 +52,9 @@ SCORERS: Mapping[str, Scorer] = {
 }
 """By dimension."""
 
+OF_THE_PACK = frozenset({"FleetReport", *(scorer.class_type for scorer in SCORERS.values())})
+"""Node classes that come with comfyfleet, and that nobody writes."""
+
 _OF_RULES = ("min", "weight")
 _PICTURE_INPUTS = ("images", "image")
 _LOADERS: Mapping[ParamKind, tuple[str, Mapping[str, str]]] = {

@@ -8,13 +8,14 @@ differs where ComfyUI would run a part of a graph and drop the rest: here one ba
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.catalog import Catalog
 from orchestrator.graph.problems import MAX_PROBLEMS, Problem, at_input, at_node, refuse
+from orchestrator.graph.scorers import OF_THE_PACK
 from orchestrator.graph.shape import Graph, is_link, is_list, label, pointer, show, sources
 from orchestrator.graph.specs import Inputs, InputSpec
 from orchestrator.graph.values import fault_of, links_to, nearest, type_name
@@ -96,9 +97,8 @@ class _Check:
         for node_id, node in self.graph.items():
             class_type = node["class_type"]
             if class_type not in known and len(self.problems) < MAX_PROBLEMS:
-                like = nearest(class_type, list(known), 1)
-                hint = f"did you mean {like[0]}?" if like else "install the node pack that has it, or replace the node"
-                self._at_node(node_id, "missing_node_type", f"is of a class that no worker has; {hint}")
+                told = f"is of a class that no worker has; {_class_hint(class_type, known)}"
+                self._at_node(node_id, "missing_node_type", told)
 
     def roots(self, outputs: Sequence[str]) -> list[str]:
         """The output nodes that are wanted."""
@@ -191,3 +191,10 @@ class _Check:
 
     def _at_input(self, node_id: str, name: str, code: str, message: str, **details: Any) -> None:
         self.problems.append(at_input(self.graph, node_id, name, code, message, **details))
+
+
+def _class_hint(class_type: str, known: Collection[str]) -> str:
+    if class_type in OF_THE_PACK:
+        return "a gate needs comfyfleet's comfy_nodes: link them into a worker's custom_nodes, and restart it"
+    like = nearest(class_type, list(known), 1)
+    return f"did you mean {like[0]}?" if like else "install the node pack that has it, or replace the node"

@@ -156,6 +156,12 @@ def test_all_mistakes_are_told_in_the_order_of_the_nodes(text_to_image, catalog,
     assert "5 more" in refusal.message
 
 
+def test_scorers_that_no_worker_has_are_told_where_they_come_from(text_to_image, catalog, refused):
+    scorer = {"class_type": "FleetSharpness", "inputs": {"images": ["8", 0]}}
+    refusal = refused(validate, parse(text_to_image | {"fleet_sharpness_9": scorer}), catalog)
+    assert "a gate needs comfyfleet's comfy_nodes: link them into a worker's custom_nodes" in refusal.message
+
+
 def test_a_graph_without_output_is_refused(text_to_image, catalog, refused):
     del text_to_image["7"]
     refusal = refused(validate, text_to_image, catalog)
