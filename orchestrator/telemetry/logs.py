@@ -9,6 +9,7 @@ asked to.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
 import traceback
@@ -25,6 +26,8 @@ from orchestrator.telemetry.traces import trace_id
 
 OURS = "orchestrator"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ESCAPED = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {ord("\n"): "\\n"}
+"""Of what others named or said, at a terminal: a line stays one line, and nothing moves the cursor."""
 _HARMLESS = (FleetError, OSError, TimeoutError, ImportError)  # they speak of the fleet and its machines
 
 
@@ -81,7 +84,10 @@ class Json(_Formatter):
         }
         if exception := self.exception(record):
             line["exception"] = exception
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except orjson.JSONEncodeError:  # the name of a file that is not UTF-8, a number of 70 bits
+            return json.dumps(line, default=str)
 
 
 class Text(_Formatter):
@@ -91,7 +97,7 @@ class Text(_Formatter):
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         message = self.message(record)
         rest = [f"{key}={value}" for key, value in self.fields(record).items() if str(value) not in message]
-        line = "  ".join((f"{at} {record.levelname:<7} {message}", *rest))
+        line = "  ".join((f"{at} {record.levelname:<7} {message}", *rest)).translate(_ESCAPED)
         exception = self.exception(record)
         return f"{line}\n{exception}" if exception else line
 
@@ -104,7 +110,7 @@ def _story(error: BaseException) -> Iterator[str]:
         yield "which led to:"
     yield from "".join(traceback.format_tb(error.__traceback__)).splitlines()
     said = str(error) if isinstance(error, (*_HARMLESS, BaseExceptionGroup)) else told(str(error))
-    yield f"{type(error).__qualname__}: {said}"
+    yield f"{type(error).__qualname__}: {said.translate(_ESCAPED)}"
     if isinstance(error, BaseExceptionGroup):
         for one in error.exceptions:
             yield from (f"  | {line}" for line in _story(one))

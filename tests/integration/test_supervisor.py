@@ -25,6 +25,7 @@ from tests.fixtures.supervising import MakeStation, Station, hurry, stations
 
 LONG = sampled(steps=5000)
 SLOW = {"config": {"step_seconds": 0.02}}
+PROMPT = "a heron at dawn"
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def test_from_nothing_to_a_picture_and_back_to_nothing(fleet: Fleet, w: St
 
 async def test_a_killed_one_has_its_run_done_elsewhere_and_is_back(fleet: Fleet, make: MakeStation) -> None:
     one, two = make("one"), make("two")
-    one.sim.behave(**SLOW)
+    one.sim.behave(says=[f"a chatty node pack got {PROMPT}"], **SLOW)
     async with fleet.agent_of([one.host(), two.host()]):
         await fleet.worker("one")
         await fleet.worker("two")
@@ -104,6 +105,8 @@ async def test_a_killed_one_has_its_run_done_elsewhere_and_is_back(fleet: Fleet,
         lost = await fleet.run_in(job_id, RunState.LOST)
         assert lost.outcome is not None
         assert "it was killed (SIGKILL)" in lost.outcome
+        assert f"what it said is in {one.log}" in lost.outcome  # and not here, where other jobs are told it as well
+        assert PROMPT not in lost.outcome
         await fleet.assign(job_id, "two")
         assert (await fleet.job(job_id)).status is JobStatus.SUCCEEDED
         assert time.monotonic() - killed_at < 20.0  # P3
@@ -315,6 +318,9 @@ async def test_a_broken_device_costs_its_process(fleet: Fleet, w: Station) -> No
         assert lost.outcome is not None
         assert "the device of the worker failed" in lost.outcome
         await noted(fleet, "the device of the worker failed")
+        notes = [change.note for change in await fleet.store.worker_changes("w")]
+        assert "CUDA error" in lost.outcome
+        assert not [note for note in notes if note and "CUDA error" in note]  # what a node says is its job's alone
         await fleet.worker("w")
         assert w.process.pid != pid
         await succeeds(fleet)

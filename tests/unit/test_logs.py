@@ -85,6 +85,26 @@ def test_for_a_person_ids_are_told_once(written) -> None:
     assert stream.getvalue().rstrip().endswith("INFO    run u1: done  job=j1  execute_s=2")
 
 
+def test_what_others_named_makes_no_lines_of_its_own(written) -> None:
+    stream = written(format="text")
+    forged = "gone\n12:00:00 ERROR   all is lost\x1b[2J\x9b31m"
+    try:
+        raise InvalidRequest("bad", forged)
+    except InvalidRequest:
+        log.exception("%s", forged, extra={"node": forged})
+    told = stream.getvalue()
+    assert not any(line.startswith("12:00:00") for line in told.splitlines())
+    assert told.replace("\n", "").isprintable()
+    assert told.count(r"gone\n12:00:00 ERROR   all is lost\x1b[2J\x9b31m") == 2  # the id is in the message already
+
+
+@pytest.mark.parametrize("value", ["\udcff.safetensors", 1 << 70])
+def test_what_is_no_json_is_told_all_the_same(written, value: object) -> None:
+    stream = written()
+    log.info("found", extra={"value": value})
+    assert json.loads(stream.getvalue())["value"] == value
+
+
 class Params(BaseModel):
     prompt: int
 

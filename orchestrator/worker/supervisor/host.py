@@ -285,7 +285,7 @@ class SupervisedHost:
                 return
             if process.age_s > self._settings.boot_s:
                 told = f"it did not answer within supervision.boot_s of {self._settings.boot_s:g} s"
-                self._happen(Happening.FAULT, f"{told}{self._last_words()}")
+                self._happen(Happening.FAULT, f"{told}{self._last_words(process)}")
                 return
             await asyncio.sleep(BOOT_POLL_S)
         self._bury(process)
@@ -383,8 +383,11 @@ class SupervisedHost:
                 return False
 
     def _obituary(self, process: Process) -> str:
-        return f"process {process.pid}: {process.how_it_ended()}{self._last_words()}"
+        return f"process {process.pid}: {process.how_it_ended()}{self._last_words(process)}"
 
-    def _last_words(self) -> str:
+    def _last_words(self, process: Process) -> str:
+        """Those of one that executed may quote prompts, and this is told to logs and to whoever has a run there."""
+        if process.record.answered:
+            return f"; what it said is in {self._home.log}"
         said = self._logbook.last_lines()
         return f"; its last lines in {self._home.log}: {said}" if said else ""
