@@ -40,12 +40,12 @@ def emit_json(document: Any) -> None:
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[RenderableType | None]], *, empty: str) -> None:
-    """A table, or the line `empty` (on stderr) when there is nothing to show."""
+    """A table, or the line `empty` (on stderr) when there is nothing to show. Texts are taken as they are."""
     table = Table(box=box.SIMPLE_HEAD if out.is_terminal else None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(Text(column), overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else cell for cell in row))
+        table.add_row(*(Text(cell or "") if cell is None or isinstance(cell, str) else cell for cell in row))
     if table.row_count:
         # A terminal that is too narrow wraps the lines itself: ids and paths that a table broke could not be copied.
         natural = Measurement.get(out, out.options.update(max_width=PIPE_WIDTH), table).maximum

@@ -12,6 +12,7 @@ from orchestrator.cli.console import dollars, emit_json, emit_table, out, second
 from orchestrator.cli.options import DEFAULT_URL, AsJson, Url
 
 WASTE = ("rerun", "discarded", "lost", "failed", "canceled")
+OF_JOBS = ("workflow", "version", "tenant")  # where nothing is without one but what no job had
 UNUSED = ("idle", "starting", "draining", "recycling", "quarantined")
 
 By = Annotated[
@@ -27,7 +28,8 @@ def costs(by: By = "workflow", days: Days = 1.0, url: Url = DEFAULT_URL, as_json
     if as_json:
         emit_json(told)
         return
-    rows = [_row(row["key"] or ("(unused)" if by != "kind" else "-"), row) for row in told["rows"]]
+    without = "(unused)" if by in OF_JOBS else "(none)"
+    rows = [_row(without if row["key"] is None else row["key"], row) for row in told["rows"]]
     if rows:
         rows.append(_row("total", told["total"]))
     emit_table(
@@ -47,5 +49,5 @@ def _row(key: str, row: dict[str, Any]) -> tuple[str, ...]:
 
     return (
         key, seconds(row["seconds"]), spent("load"), spent("execute", "jobs"), spent("score"), spent(*WASTE),
-        spent(*UNUSED), dollars(row["dollars"]),
+        spent(*UNUSED), dollars(row["dollars"] if row["unpriced_s"] < row["seconds"] else None),
     )  # fmt: skip

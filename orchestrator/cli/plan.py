@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from orchestrator.cli.client import ask
-from orchestrator.cli.console import dollars, emit_json, emit_table, seconds
+from orchestrator.cli.console import dollars, emit_json, emit_table, err, seconds
 from orchestrator.cli.options import DEFAULT_URL, AsJson, Url
 from orchestrator.errors import InvalidRequest
 from orchestrator.simulator.fleet.capacity import Load, Trial, plan, spread_of
@@ -25,7 +25,7 @@ OfWorkflow = Annotated[
     typer.Option("--workflow", metavar="NAME", help="Take seconds and rate from what the fleet has learned."),
 ]
 Seconds = Annotated[float | None, typer.Option("--seconds", min=0.01, help="Seconds of a run, where no fleet knows.")]
-Rate = Annotated[float | None, typer.Option("--rate", min=0, help="Dollars an hour of a worker.")]
+Rate = Annotated[float | None, typer.Option("--rate", min=0, max=1e6, help="Dollars an hour of a worker.")]
 
 
 def plan_capacity(
@@ -42,6 +42,9 @@ def plan_capacity(
     if workflow is not None:
         told = ask(url, "POST", f"/v1/workflows/{workflow}/estimate", {})
         took = told["seconds"]
+        if not told["runs"] and run_s is None:
+            guess = f"{seconds(took['low'])} to {seconds(took['high'])}"
+            err.print(f"{workflow} has not run yet: {guess} a run is a guess, --seconds knows better", markup=False)
         spread = spread_of(took["low"], took["high"])
         load = load or Load(jobs_per_hour * told["candidates"], took["expected"], spread)
         if rate is None and told["dollars"]:

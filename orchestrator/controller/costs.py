@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.domain.ledger import UNUSED, Entry, Kind
+from orchestrator.domain.run import Run
 from orchestrator.errors import InvalidRequest
 from orchestrator.store.port import Store
 
@@ -49,37 +50,39 @@ class Bill:
     total: Sum
 
 
-def add_up(entries: Iterable[Entry], key: Callable[[Entry], str | None]) -> Bill:
+async def add_up(hours: AsyncIterable[Sequence[Entry]], key: Callable[[Entry], str | None]) -> Bill:
     groups: defaultdict[str | None, Sum] = defaultdict(Sum)
     total = Sum()
-    for it in entries:
-        for part in (groups[key(it)], total):
-            part.add(it.seconds, None if it.rate is None else it.dollars, it.kind.value)
+    async for entries in hours:
+        for it in entries:
+            for part in (groups[key(it)], total):
+                part.add(it.seconds, None if it.rate is None else it.dollars, it.kind.value)
     return Bill(groups, total)
 
 
 async def bill(store: Store, group_by: str, since: float, until: float) -> Bill:
     """`group_by`: one of KEYS, or label[NAME]. Raises InvalidRequest."""
     if group_by in KEYS:
-        return add_up(await store.ledger(since, until), KEYS[group_by])
+        return await add_up(store.ledger(since, until), KEYS[group_by])
     if not (group_by.startswith("label[") and group_by.endswith("]")):
         known = ", ".join(KEYS)
         raise InvalidRequest(
             "invalid_group", f"group_by is one of {known}, or label[NAME], not {group_by[:80]!r}", pointer="/group_by"
         )
-    whole = add_up(await store.ledger(since, until), KEYS["kind"])
+    whole = await add_up(store.ledger(since, until), KEYS["kind"])
     return await _by_label(store, group_by[6:-1], since, until, whole)
 
 
 async def _by_label(store: Store, label: str, since: float, until: float, whole: Bill) -> Bill:
-    """Jobs that ended in that time and are kept, by what they say. The rest of the ledger goes to None: jobs without
-    the label, jobs that are not over or not kept, and what was unused."""
+    """Jobs that ended in that time and are kept, by what they say, with what they had in it. The rest of the ledger
+    goes to None: jobs without the label, jobs that were not over or are not kept, and what was unused."""
     groups: defaultdict[str | None, Sum] = defaultdict(Sum)
     async for page in store.ended_between(since, until):
         for job in page:
             value = job.spec.metadata.get(label)
             for run in job.runs if value is not None else ():
-                groups[value].add(run.charged_s, run.cost, JOBS)
+                share = share_within(run, since, until)
+                groups[value].add(run.charged_s * share, None if run.cost is None else run.cost * share, JOBS)
     labelled = list(groups.values())
     rest, total = groups[None], whole.total
     rest.seconds = total.seconds - sum(it.seconds for it in labelled)
@@ -89,3 +92,11 @@ async def _by_label(store: Store, label: str, since: float, until: float, whole:
     unused_s, unused = (sum(column) for column in zip((0.0, 0.0), *rest.kinds.values(), strict=True))
     rest.kinds[JOBS] = rest.seconds - unused_s, rest.dollars - unused
     return Bill(groups, total)
+
+
+def share_within(run: Run, since: float, until: float) -> float:
+    """Of what a run was charged for: it may have begun long before."""
+    began = run.timings.started_at
+    if began is None or run.charged_s <= 0:
+        return 0.0
+    return max(0.0, min(began + run.charged_s, until) - max(began, since)) / run.charged_s

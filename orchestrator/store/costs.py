@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from orchestrator.store import codec
 from orchestrator.store.database import Database
 
 HOUR_S = 3600
+HOURS_AT_ONCE = 8  # there may be thousands of entries in each
 SAMPLES = 200  # of each version of a workflow
 
 
@@ -23,10 +25,13 @@ class RedisCosts:
         self._db = database
         self._keys = database.keys
 
-    async def ledger(self, since: float, until: float) -> Sequence[Entry]:
+    async def ledger(self, since: float, until: float) -> AsyncIterator[Sequence[Entry]]:
         hours = range(int(since // HOUR_S), -(-int(until) // HOUR_S))
-        rows = await self._db.fetch(*(("HGETALL", self._keys.ledger(str(hour))) for hour in hours))
-        return [_entry(field, ms) for row in rows for field, ms in codec.pairs(row).items()]
+        for first in range(0, len(hours), HOURS_AT_ONCE):
+            some = hours[first : first + HOURS_AT_ONCE]
+            for row in await self._db.fetch(*(("HGETALL", self._keys.ledger(str(hour))) for hour in some)):
+                yield [_entry(field, ms) for field, ms in codec.pairs(row).items()]
+                await asyncio.sleep(0)  # months take seconds: whoever else works here has a turn meanwhile
 
     async def samples(self, workflow: str, version: int) -> Sequence[Sample]:
         (rows,) = await self._db.fetch(("LRANGE", self._keys.profile(f"{workflow}@{version}"), 0, SAMPLES - 1))

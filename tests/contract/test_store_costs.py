@@ -47,7 +47,7 @@ async def executed(store: RedisStore, key: RunKey) -> None:
 
 
 async def booked(store: RedisStore) -> list[Entry]:
-    return list(await store.ledger(time.time() - 3600, time.time() + 3600))
+    return [it async for hour in store.ledger(time.time() - 3600, time.time() + 3600) for it in hour]
 
 
 def of_kind(entries: list[Entry]) -> dict[Kind, float]:

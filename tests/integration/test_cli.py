@@ -321,6 +321,33 @@ def test_a_role_of_its_own_wants_a_redis_of_its_own(run) -> None:
     assert "set redis.url" in one_line(run("controller", "--port", "0", code=2))
 
 
+def test_what_was_spent_is_told_by_whatever_a_label_says(run, fleet: str) -> None:
+    ask(fleet, "POST", "/v1/workflows/sd15-txt2img/jobs", {"params": {"prompt": "x"}, "metadata": {"team": "[/red]"}})
+    lines = costs_by_team(run, "[/red]")
+    assert lines[0].split()[0] == "label[team]"
+    assert next(line for line in lines if "(none)" in line).rstrip().endswith("-")  # nobody named a rate
+    assert "(unused)" in run("costs").stdout
+
+
+def costs_by_team(run, key: str) -> list[str]:
+    """Once a job of that team has ended."""
+    while True:
+        lines = run("costs", "--by", "label[team]").stdout.splitlines()
+        if any(line.startswith(key) for line in lines):
+            return lines
+
+
+def test_a_plan_on_a_workflow_that_never_ran_says_that_it_guesses(run) -> None:
+    told = run("plan", "--jobs-per-hour", "60", "--latency", "60", "--workflow", "sd15-lora")
+    assert "sd15-lora has not run yet" in told.stderr
+    assert told.stdout.splitlines()[0].startswith("workers")
+    assert run("plan", "--jobs-per-hour", "60", "--latency", "60", "--seconds", "1").stderr == ""
+
+
+def test_a_profile_of_a_workflow_that_never_ran_says_so(run) -> None:
+    assert "no runs yet" in run("profile", "sd15-lora").output
+
+
 def test_a_broken_pipe_is_no_traceback(fleet: str) -> None:
     env = {**os.environ, "COMFYFLEET_URL": fleet}
     shell = f"{sys.executable} -m orchestrator workflows list | head -1"

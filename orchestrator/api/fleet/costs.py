@@ -20,6 +20,8 @@ from orchestrator.errors import InvalidRequest
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 LONGEST_S = 400 * DAY_S
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)  # not timestamp(), which fails for the ends of time
+_LAST_S = (datetime(9999, 1, 1, tzinfo=UTC) - _BEGINNING).total_seconds()
 
 _WHEN = "ISO 8601, e.g. 2026-03-01T00:00Z; without a zone it is UTC."
 Period = create_model(
@@ -54,13 +56,15 @@ class CostRoutes:
     async def costs(self, request: web.Request, query: CostQuery) -> web.StreamResponse:
         until = _seconds(query.to, time.time())
         since = _seconds(getattr(query, "from"), until - DAY_S)
+        longest_s = LONGEST_S + HOUR_S  # who asks for the time until now reckoned it a moment ago
+        if not 0 < until - since < longest_s or since < 0 or until > _LAST_S:
+            told = "`from` must be before `to`, by at most 400 days, and neither before 1970 nor after 9998"
+            raise InvalidRequest("invalid_period", told, pointer="/from")
         since, until = since // HOUR_S * HOUR_S, -(-until // HOUR_S) * HOUR_S
-        if not 0 < until - since <= LONGEST_S:
-            raise InvalidRequest("invalid_period", "`from` must be before `to`, by at most 400 days", pointer="/from")
         return answer(costs_view(query.group_by, since, until, await bill(self._store, query.group_by, since, until)))
 
 
 def _seconds(moment: datetime | None, default: float) -> float:
     if moment is None:
         return default
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _BEGINNING).total_seconds()

@@ -21,7 +21,8 @@ from orchestrator.simulator.fleet.workload import CLASSES, Request, Workload
 from orchestrator.simulator.fleet.world import World
 
 SHARE = 0.95  # of the jobs that are to be done in time
-JOBS = 1200  # that are simulated
+JOBS = 1200  # that are simulated, at least
+JOBS_A_WORKER = 10  # on average, lest a large fleet is never full
 WARM_UP = 0.1  # share of them that comes before the fleet is as it will be
 MOST_WORKERS = 2000
 EQUAL = Preset("equal", (Gpu("gpu", 1.0, 24 * GB, 64 * GB, 12 * GB),))
@@ -55,6 +56,9 @@ class Trial:
 def plan(load: Load, latency_s: float, seed: int) -> list[Trial]:
     """All that was tried, the fewest workers first: of those that do it in time, the first is the answer. Raises
     InvalidRequest where none would."""
+    high = low = ceil(load.workers) or 1
+    if high > MOST_WORKERS:
+        raise _too_large()
     workload = workload_of(load, seed)
     alone_s = quantile(sorted(request.execute_s for request in workload.requests), SHARE)
     if alone_s > latency_s:
@@ -68,13 +72,10 @@ def plan(load: Load, latency_s: float, seed: int) -> list[Trial]:
         tried[workers] = tried.get(workers) or attempt(workload, workers, seed)
         return tried[workers].p95_s <= latency_s
 
-    high = low = ceil(load.workers) or 1
     while not enough(high):
         low, high = high + 1, high * 2
         if high > MOST_WORKERS:
-            raise InvalidRequest(
-                "load_too_large", f"this needs more than {MOST_WORKERS} workers: plan for a part of it"
-            )
+            raise _too_large()
     while low < high:
         middle = (low + high) // 2
         if enough(middle):
@@ -83,6 +84,10 @@ def plan(load: Load, latency_s: float, seed: int) -> list[Trial]:
             low = middle + 1
     enough(high + 1)  # what one in reserve is worth
     return [tried[workers] for workers in sorted(tried)]
+
+
+def _too_large() -> InvalidRequest:
+    return InvalidRequest("load_too_large", f"this needs more than {MOST_WORKERS} workers: plan for a part of it")
 
 
 def attempt(workload: Workload, workers: int, seed: int) -> Trial:
@@ -98,7 +103,7 @@ def workload_of(load: Load, seed: int) -> Workload:
     """Same arguments, same requests."""
     rng = random.Random(f"{seed}/capacity")
     needs = Needs(CLASSES, (MODEL.ref,))
-    factors = [rng.lognormvariate(0, load.spread) for _ in range(JOBS)]
+    factors = [rng.lognormvariate(0, load.spread) for _ in range(max(JOBS, ceil(JOBS_A_WORKER * load.workers)))]
     scale = load.execute_s / fmean(factors)
     requests: list[Request] = []
     at = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 from orchestrator.domain.ledger import Entry
@@ -12,8 +12,8 @@ from orchestrator.domain.sample import Sample
 class CostStore(Protocol):
     """Where the seconds of the workers went. What executes now is booked when it ends, the rest within seconds."""
 
-    async def ledger(self, since: float, until: float) -> Sequence[Entry]:
-        """Of the whole hours (Unix seconds, UTC) that have a part of that time."""
+    def ledger(self, since: float, until: float) -> AsyncIterator[Sequence[Entry]]:
+        """Of the whole hours (Unix seconds, UTC) that have a part of that time, one after the other."""
         ...
 
     async def samples(self, workflow: str, version: int) -> Sequence[Sample]:

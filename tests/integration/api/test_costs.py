@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -44,6 +46,17 @@ async def test_what_cannot_be_asked_for_is_refused_by_name(api: Api) -> None:
     reply = await api.get("/v1/costs?from=2026-03-02T00:00Z&to=2026-03-01T00:00Z")
     assert (reply.status, reply.json["error"]["code"]) == (422, "invalid_period")
     assert (await api.get("/v1/costs?from=yesterday")).status == 400
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00%2B14:00"])
+async def test_the_ends_of_time_are_none_of_ours(api: Api, moment: str) -> None:
+    assert (await api.get(f"/v1/costs?to={moment}")).json["error"]["code"] == "invalid_period"
+    assert (await api.get(f"/v1/costs?from={moment}")).json["error"]["code"] == "invalid_period"
+
+
+async def test_the_longest_time_back_from_now_may_have_been_reckoned_a_moment_ago(api: Api) -> None:
+    since = datetime.now(UTC) - timedelta(days=400, seconds=2)
+    assert (await api.get(f"/v1/costs?from={since.isoformat(timespec='seconds')[:19]}Z")).status == 200
 
 
 async def test_prometheus_counts_the_same(api: Api, blank: str, worker: WorkerDouble) -> None:
