@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from orchestrator import __version__
+from orchestrator.domain.job import Priority
 from orchestrator.domain.ledger import Entry
 from orchestrator.domain.worker import Worker, WorkerState
 from orchestrator.store.port import Counts
@@ -98,12 +99,12 @@ class _Fleet(Collector):
         """An alert on an empty queue's age would have nothing to look at: every pool with a worker has one."""
         family = GaugeMetricFamily(
             "comfyfleet_oldest_queued_seconds", "Age of the run that has waited longest; 0 when none waits.",
-            labels=("pool",),
+            labels=("pool", "priority"),
         )  # fmt: skip
-        ages = dict.fromkeys((worker.info.pool for worker in self._workers), 0.0)
-        ages |= {pool: max(0.0, self._now - at) for pool, at in self._counts.oldest_queued_at.items()}
-        for pool in sorted(ages, key=lambda pool: -ages[pool])[:MAX_POOLS]:
-            family.add_metric((pool,), ages[pool])
+        ages = {(worker.info.pool, priority): 0.0 for worker in self._workers for priority in Priority}
+        ages |= {queue: max(0.0, self._now - at) for queue, at in self._counts.oldest_queued_at.items()}
+        for pool, priority in sorted(ages, key=lambda queue: -ages[queue])[: MAX_POOLS * len(Priority)]:
+            family.add_metric((pool, priority.value), ages[pool, priority])
         return family
 
     def _memory(self) -> Iterable[GaugeMetricFamily]:

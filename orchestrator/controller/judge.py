@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from orchestrator.controller.gating import more_candidates
 from orchestrator.controller.leadership import Leadership
-from orchestrator.controller.metrics import GATE_SCORES, GATE_VERDICTS, RAW_GRAPHS
+from orchestrator.controller.metrics import GATE_SCORES, GATE_VERDICTS, workflow_label
 from orchestrator.domain.asset import Output
 from orchestrator.domain.job import Job, JobError
 from orchestrator.domain.quality import Candidate, CandidateState, Gate, Judgement, JudgementState
@@ -120,7 +120,7 @@ def count_verdict(job: Job, known: Sequence[Candidate], verdict: Verdict) -> Non
     """For Prometheus: each candidate's scores once, when no more candidates are to come."""
     if isinstance(verdict, Wait):
         return
-    workflow = job.spec.workflow or RAW_GRAPHS
+    workflow = workflow_label(job.spec.workflow)
     GATE_VERDICTS.labels(workflow, type(verdict).__name__.lower()).inc()
     if isinstance(verdict, Rerun) or job.spec.gate is None:
         return

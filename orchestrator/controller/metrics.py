@@ -13,7 +13,9 @@ from orchestrator.scheduling.demand import Demand
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 DECISION_SECONDS = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 1e-2, 0.1)
 RAW_GRAPHS = "(graph)"
+OTHERS = "(others)"
 MAX_POOLS = 100
+MAX_WORKFLOWS = 200  # with a hundred series each
 
 GATE_SCORES = Counter(
     "comfyfleet_gate_scores", "Candidates of gated jobs, by dimension: pass, miss or unscored.",
@@ -22,6 +24,19 @@ GATE_SCORES = Counter(
 GATE_VERDICTS = Counter(
     "comfyfleet_gate_verdicts", "What the gate said of jobs: accept, rerun, fail or review.", ("workflow", "verdict")
 )
+
+_workflows: set[str] = set()
+
+
+def workflow_label(name: str | None) -> str:
+    """The name of one of the workflows that this process told of first. Raw graphs, None, are counted together; so are
+    the workflows that come after MAX_WORKFLOWS, as anybody may register what they like."""
+    if name is None:
+        return RAW_GRAPHS
+    if name not in _workflows and len(_workflows) >= MAX_WORKFLOWS:
+        return OTHERS
+    _workflows.add(name)
+    return name
 
 
 class DispatchMetrics:
@@ -97,6 +112,5 @@ class DispatchMetrics:
 
 
 def _workflow(profile: str) -> str:
-    """The name of the workflow, as many as are registered; raw graphs are counted together."""
     name, at, _ = profile.partition("@")
-    return name if at else RAW_GRAPHS
+    return workflow_label(name if at else None)

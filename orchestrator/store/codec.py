@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.domain.asset import Asset, Output
 from orchestrator.domain.event import Event, EventType
-from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Progress
+from orchestrator.domain.job import Job, JobError, JobSpec, JobStatus, Priority, Progress
 from orchestrator.domain.needs import Content, ModelRef, Needs
 from orchestrator.domain.outlook import Outlook
 from orchestrator.domain.quality import Judgement, Score
@@ -279,6 +279,12 @@ def pairs(flat: Any) -> dict[bytes, bytes]:
     if isinstance(flat, dict):
         return cast(dict[bytes, bytes], flat)
     return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def pool_and_priority(field: bytes) -> tuple[str, Priority]:
+    """As `queued` counts them."""
+    pool, _, priority = field.decode().rpartition(" ")
+    return pool, Priority(priority)
 
 
 def scored(rows: Any) -> list[tuple[str, int]]:

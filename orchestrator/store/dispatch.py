@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from orchestrator.domain.job import JobError
+from orchestrator.domain.job import JobError, Priority
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.warmup import Warmup
 from orchestrator.errors import Retryable
@@ -41,11 +41,12 @@ class RedisDispatch:
             ("GET", self._keys.single("learned")),
         )
         workers = await read_workers(self._db)
-        pools = {field.decode().rpartition(" ")[0] for field in depth}
         pairs = [(worker.info.id, run_id) for worker in workers for run_id in worker.runs]
         entries = await self._entries([run_id for _, run_id in pairs])
         running = [(worker_id, entry) for (worker_id, _), entry in zip(pairs, entries, strict=True) if entry]
-        return Snapshot(int(seq or 0), self._queued(pools), running, workers, learned)
+        return Snapshot(
+            int(seq or 0), self._queued([codec.pool_and_priority(field) for field in depth]), running, workers, learned
+        )
 
     async def feed(self, after: int) -> AsyncIterator[Sequence[FeedItem]]:
         batches = self._db.follow(self._keys.single("feed"), f"{after}-0".encode())
@@ -114,11 +115,12 @@ class RedisDispatch:
         (now,) = await self._db.fetch(("TIME",))
         return int(now[0]) * 1000 + int(now[1]) // 1000
 
-    async def _queued(self, pools: Iterable[str]) -> AsyncIterator[Sequence[QueueEntry]]:
-        for pool in pools:
+    async def _queued(self, queues: Iterable[tuple[str, Priority]]) -> AsyncIterator[Sequence[QueueEntry]]:
+        for pool, priority in queues:
+            queue = self._keys.queue(pool, priority)
             arrived, seen = "-inf", set[str]()  # not by rank: what leaves the queue meanwhile moves those behind it up
             while True:
-                command = ("ZRANGE", self._keys.queue(pool), arrived, "+inf", "BYSCORE", "LIMIT", 0, CHUNK + len(seen))
+                command = ("ZRANGE", queue, arrived, "+inf", "BYSCORE", "LIMIT", 0, CHUNK + len(seen))
                 (rows,) = await self._db.fetch((*command, "WITHSCORES"))
                 page = [(run_id, at) for run_id, at in codec.scored(rows) if run_id not in seen]
                 if not page:

@@ -121,9 +121,14 @@ class RedisJobs:
         runs, spec = (await self._db.fetch(("HMGET", self._keys.job(job_id), "runs", "spec")))[0]
         if runs is None:
             return None
-        pool = codec.SPEC.validate_json(spec).pool
-        (rank,) = await self._db.fetch(("ZRANK", self._keys.queue(pool), runs.split()[-1]))
-        return rank
+        found, run_id = codec.SPEC.validate_json(spec), runs.split()[-1]
+        own = self._keys.queue(found.pool, found.priority)
+        rank, arrived = await self._db.fetch(("ZRANK", own, run_id), ("ZSCORE", own, run_id))
+        if rank is None or arrived is None:
+            return None
+        others = [self._keys.queue(found.pool, priority) for priority in Priority if priority is not found.priority]
+        before = await self._db.fetch(*(("ZCOUNT", queue, "-inf", f"({float(arrived):.0f}") for queue in others))
+        return rank + sum(before)
 
     async def counts(self) -> Counts:
         statuses = list(JobStatus)
@@ -132,10 +137,9 @@ class RedisJobs:
             ("HGETALL", self._keys.single("queued")),
             ("HGETALL", self._keys.single("count:ended")),
         )
-        queued = {_depth_key(field): int(count) for field, count in codec.pairs(depth).items()}
-        pools = sorted({pool for pool, _ in queued})
-        heads = await self._db.fetch(*(("ZRANGE", self._keys.queue(pool), 0, 0, "WITHSCORES") for pool in pools))
-        oldest = {pool: codec.scored(head)[0][1] / 1000 for pool, head in zip(pools, heads, strict=True) if head}
+        queued = {codec.pool_and_priority(field): int(count) for field, count in codec.pairs(depth).items()}
+        heads = await self._db.fetch(*(("ZRANGE", self._keys.queue(*it), 0, 0, "WITHSCORES") for it in queued))
+        oldest = {it: codec.scored(head)[0][1] / 1000 for it, head in zip(queued, heads, strict=True) if head}
         ended = {_ended_key(field): int(count) for field, count in codec.pairs(gone).items()}
         return Counts(dict(zip(statuses, by_status, strict=True)), queued, oldest, ended)
 
@@ -208,8 +212,3 @@ def _reused(idempotency: Idempotency | None, job_id: str) -> InvalidRequest:
 def _ended_key(field: bytes) -> tuple[str, JobStatus]:
     workflow, _, status = field.decode().rpartition(" ")
     return workflow, JobStatus(status)
-
-
-def _depth_key(field: bytes) -> tuple[str, Priority]:
-    pool, _, priority = field.decode().rpartition(" ")
-    return pool, Priority(priority)

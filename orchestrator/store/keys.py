@@ -19,7 +19,7 @@
 | unjudged, reviews       | zset   | jobs whose gate has to be asked; those | `conclude`; when the job ends            |
 |                         |        | that wait for a person, by due time    |                                          |
 | judge                   | stream | hints to the judge; capped             | capped, one per fleet                    |
-| queue:POOL              | zset   | queued run ids by arrival of their job | assign, cancel, expire, refuse           |
+| queue:POOL PRIORITY     | zset   | queued run ids by arrival of their job | assign, cancel, expire, refuse           |
 | queued, queued:total    | hash   | depth by "POOL PRIORITY"; sum          | counters of the queue                    |
 | idem:KEY                | string | "FINGERPRINT JOB"                      | TTL                                      |
 | feed, feed:seq          | stream | changes for the dispatcher; capped     | capped, one per fleet                    |
@@ -83,8 +83,8 @@ class Keys:
             return f"{self.prefix}jobs:status:{status}"
         return f"{self.prefix}jobs:workflow:{workflow}" if workflow else f"{self.prefix}jobs"
 
-    def queue(self, pool: str) -> str:
-        return f"{self.prefix}queue:{pool}"
+    def queue(self, pool: str, priority: str) -> str:
+        return f"{self.prefix}queue:{pool} {priority}"
 
     def worker(self, worker_id: str) -> str:
         return f"{self.prefix}worker:{worker_id}"

@@ -28,6 +28,7 @@ WORKER_EVENTS_LENGTH = 200  # of one worker
 JUDGE_LENGTH = 10_000  # hints; `unjudged` has what is trimmed
 MAIL_LENGTH = 1_000  # to one agent; what is trimmed, its heartbeat tells
 MAIL_TTL_S = 3600.0
+TOTAL_ROWS = 4000  # of what is counted for ever; beyond, workflows that are new to it are taken together
 LEDGER_ROWS = 20_000  # of one hour; beyond, tenants, versions and workers that are new to it are taken together
 SAMPLES_TTL_S = 90 * 86400.0
 CATALOG_TTL_S = 86400.0
@@ -81,6 +82,7 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         "ANSWER_TTL": ANSWER_TTL_S * 1000,
         "FORGET_WORKER": FORGET_WORKER_S * 1000,
         "WORKER_LEASE": leases.worker_s * 1000,
+        "TOTAL_ROWS": TOTAL_ROWS,
         "LEDGER_ROWS": LEDGER_ROWS,
         "SAMPLES": SAMPLES,
         "SAMPLES_TIDY": SAMPLES // 4,

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from orchestrator.domain.job import JobStatus
 from orchestrator.domain.ledger import UNUSED, Entry, Kind
 from orchestrator.domain.quality import Gate, Judgement, JudgementState, Policy, Rule
 from orchestrator.domain.worker import WorkerEvent, WorkerState
@@ -180,6 +181,30 @@ async def test_what_is_executed_meanwhile_is_not_booked_as_unused(store: RedisSt
     entries = await booked(store)
     assert of_kind(entries)[Kind.EXECUTE] == pytest.approx(2 * RUN_S, abs=0.002)
     assert sum(each.seconds for each in entries) == pytest.approx(await up_s(store), abs=ROUNDING_S)
+
+
+async def test_what_is_counted_for_ever_keeps_only_so_many_workflows_apart(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, redis_url: str, namespace: str
+) -> None:
+    monkeypatch.setattr("orchestrator.store.redis.TOTAL_ROWS", 4)
+    small = await RedisStore.connect(redis_url, namespace, LeaseSettings(), RetentionSettings(), LimitSettings())
+    try:
+        await ready(small)
+        for n in range(8):
+            it = submission(workflow=f"w{n}", version=1)
+            await small.submit(dataclasses.replace(it, entry=dataclasses.replace(it.entry, profile=f"w{n}@1")))
+            key = await assigned(small, it.entry.run_id)
+            await small.start(key)
+            await asyncio.sleep(0.01)
+            await small.commit(key, dataclasses.replace(result(key.run_id), execute_s=0.005, load_s=0.0))
+        ended = (await small.counts()).ended
+        assert ended == {**{(f"w{n}", JobStatus.SUCCEEDED): 1 for n in range(4)}, ("(others)", JobStatus.SUCCEEDED): 4}
+        spent = await small.spent()
+        assert len({it.workflow for it in spent}) <= 5
+        assert {"w0", "(others)"} <= {it.workflow for it in spent}
+        assert sum(it.seconds for it in spent) == pytest.approx(sum(it.seconds for it in await booked(small)))
+    finally:
+        await small.close()
 
 
 async def test_an_hour_keeps_only_so_many_entries_apart(

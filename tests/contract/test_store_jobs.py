@@ -38,7 +38,21 @@ async def test_a_submission_is_read_back_whole(store: RedisStore) -> None:
     counts = await store.counts()
     assert counts.jobs[JobStatus.QUEUED] == 1
     assert counts.queued == {("default", Priority.NORMAL): 1}
-    assert counts.oldest_queued_at == pytest.approx({"default": job.spec.created_at})
+    assert counts.oldest_queued_at == pytest.approx({("default", Priority.NORMAL): job.spec.created_at})
+
+
+async def test_each_priority_of_a_pool_has_an_oldest_and_all_are_before_who_came_later(store: RedisStore) -> None:
+    arrived: list[float] = []
+    for priority in (Priority.LOW, Priority.HIGH, Priority.LOW):
+        it = submission(priority=priority)
+        await store.submit(dataclasses.replace(it, entry=dataclasses.replace(it.entry, priority=priority.value)))
+        arrived.append((await store.job(it.spec.id)).spec.created_at)
+        await asyncio.sleep(0.002)
+    assert (await store.counts()).oldest_queued_at == pytest.approx(
+        {("default", Priority.LOW): arrived[0], ("default", Priority.HIGH): arrived[1]}
+    )
+    assert await store.queue_position(it.spec.id) == 2
+    assert len(await waiting(store)) == 3
 
 
 async def test_many_at_once_share_round_trips_and_all_arrive(store: RedisStore) -> None:

@@ -10,8 +10,13 @@ local ENDS = { fail = 'failed', lose = 'lost', cancel = 'canceled' }
 -- rate, worker.
 local function book(who, kind, from, to)
   local entries = {}
-  local total = cjson.encode({ who[1], who[4], who[5], who[6], kind })
-  if to > from then redis.call('HINCRBY', LEDGER .. 'total', total, to - from) end
+  if to > from then
+    local total = cjson.encode({ who[1], who[4], who[5], who[6], kind })
+    if redis.call('HLEN', LEDGER .. 'total') >= TOTAL_ROWS and redis.call('HEXISTS', LEDGER .. 'total', total) == 0 then
+      total = cjson.encode({ who[1] ~= '' and '(others)' or '', who[4], who[5], who[6], kind })
+    end
+    redis.call('HINCRBY', LEDGER .. 'total', total, to - from)
+  end
   while from < to do
     local hour = math.floor(from / HOUR)
     local till = math.min(to, (hour + 1) * HOUR)

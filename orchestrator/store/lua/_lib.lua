@@ -51,7 +51,11 @@ local function job_move(job, event, now)
   if event == 'start' then redis.call('HSETNX', key, 'started', ms(now)) end
   if JOB_ENDS[to] then
     redis.call('HSET', key, 'completed', ms(now))
-    redis.call('HINCRBY', P .. 'count:ended', (at[5] or '(graph)') .. ' ' .. to, 1)
+    local ended = (at[5] or '(graph)') .. ' ' .. to
+    if redis.call('HLEN', P .. 'count:ended') >= TOTAL_ROWS and redis.call('HEXISTS', P .. 'count:ended', ended) == 0 then
+      ended = '(others) ' .. to
+    end
+    redis.call('HINCRBY', P .. 'count:ended', ended, 1)
     redis.call('HDEL', key, 'shown', 'sealed')
     redis.call('ZADD', P .. 'ended', ms(now), job)
     redis.call('ZREM', P .. 'deadlines', job)
@@ -69,7 +73,7 @@ local function job_move(job, event, now)
 end
 
 local function enqueue(run, job, attempt, pool, priority, arrived, entry, avoid, vram)
-  redis.call('ZADD', P .. 'queue:' .. pool, arrived, run)
+  redis.call('ZADD', P .. 'queue:' .. pool .. ' ' .. priority, arrived, run)
   redis.call('HINCRBY', P .. 'queued', pool .. ' ' .. priority, 1)
   redis.call('INCR', P .. 'queued:total')
   feed('queued', 'run', run, 'job', job, 'attempt', attempt, 'at', arrived, 'avoid', avoid, 'vram', vram,
@@ -77,8 +81,8 @@ local function enqueue(run, job, attempt, pool, priority, arrived, entry, avoid,
 end
 
 local function dequeue(run, pool, priority)
-  if redis.call('ZREM', P .. 'queue:' .. pool, run) == 1 then
-    local field = pool .. ' ' .. priority
+  local field = pool .. ' ' .. priority
+  if redis.call('ZREM', P .. 'queue:' .. field, run) == 1 then
     if redis.call('HINCRBY', P .. 'queued', field, -1) <= 0 then redis.call('HDEL', P .. 'queued', field) end
     redis.call('DECR', P .. 'queued:total')
   end

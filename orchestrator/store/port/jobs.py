@@ -67,7 +67,7 @@ class JobPage:
 class Counts:
     jobs: Mapping[JobStatus, int]
     queued: Mapping[tuple[str, Priority], int]  # runs in the queue, by pool and priority
-    oldest_queued_at: Mapping[str, float]  # by pool, of those where something waits
+    oldest_queued_at: Mapping[tuple[str, Priority], float]  # by pool and priority, of those where something waits
     ended: Mapping[tuple[str, JobStatus], int]  # since the fleet began, by workflow; raw graphs are "(graph)"
 
 
