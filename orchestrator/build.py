@@ -208,7 +208,7 @@ async def _traced(settings: TraceSettings) -> AsyncIterator[None]:
         with traces.told_to(otel.OtelTracer(provider)):
             yield
     finally:
-        await asyncio.to_thread(provider.shutdown)  # sends what there is
+        await asyncio.to_thread(otel.close, provider)
 
 
 @asynccontextmanager

@@ -152,6 +152,14 @@ class TraceSettings(Group):
     share: float = Field(default=1.0, ge=0, le=1)
     """Of the jobs that come without a trace. Those that bring one go by what it says."""
 
+    @field_validator("endpoint")
+    @classmethod
+    def _over_http(cls, endpoint: str | None) -> str | None:
+        url = urlsplit(endpoint or "http://absent")
+        if url.scheme not in ("http", "https") or not url.netloc:
+            raise ValueError(f"say the base URL of an OTLP collector, e.g. http://127.0.0.1:4318, not {endpoint!r}")
+        return endpoint
+
 
 class Settings(BaseSettings):
     """The whole of fleet.yaml."""
@@ -178,7 +186,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     storage: StorageSettings = StorageSettings()
     workers: tuple[WorkerEntry, ...] = ()
-    gpu_rates: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    gpu_rates: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = Field(default_factory=dict)
     """Dollars an hour by GPU kind."""
     pools: dict[PoolName, PoolSettings] = Field(default_factory=dict)
     """By name; a pool needs no entry to exist."""

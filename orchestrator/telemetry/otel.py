@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -20,6 +21,7 @@ from orchestrator.telemetry.traces import Attributes
 
 _W3C = TraceContextTextMapPropagator()
 _HEADER = "traceparent"
+FLUSH_S = 3.0
 
 
 def provider(endpoint: str, share: float, process: str) -> TracerProvider:
@@ -27,9 +29,19 @@ def provider(endpoint: str, share: float, process: str) -> TracerProvider:
     resource = Resource.create(
         {"service.name": "comfyfleet", "service.version": __version__, "service.instance.id": process}
     )
-    made = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(share)))
+    made = TracerProvider(
+        resource=resource, sampler=ParentBased(TraceIdRatioBased(share)), shutdown_on_exit=False
+    )  # fmt: skip
     made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
     return made
+
+
+def close(made: TracerProvider) -> None:
+    """Sends what there is. OpenTelemetry would try for half a minute, and a collector that is away must not keep a
+    controller from starting anew."""
+    last = threading.Thread(target=made.shutdown, name="traces", daemon=True)
+    last.start()
+    last.join(FLUSH_S)
 
 
 class OtelTracer:

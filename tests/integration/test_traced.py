@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +16,7 @@ from orchestrator import telemetry
 from orchestrator.errors import InvalidRequest
 from orchestrator.simulator.comfyui.faults import Fault, Kind
 from orchestrator.store.redis import RedisStore
-from orchestrator.telemetry import traces
+from orchestrator.telemetry import otel, traces
 from tests.fixtures.comfyui import StartSim
 from tests.fixtures.driving import node, picture, sampled
 from tests.fixtures.watched import register
@@ -168,6 +169,29 @@ async def test_a_collector_is_sent_the_spans(
                 pass
     finally:
         await runner.cleanup()
+
+
+async def test_a_collector_that_does_not_answer_keeps_nobody_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otel, "FLUSH_S", 0.1)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await answer.wait()
+        writer.close()
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server:
+        provider = otel.provider(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 1.0, "test")
+        with traces.told_to(OtelTracer(provider)), traces.span("run"):
+            pass
+        await asyncio.to_thread(otel.close, provider)
+        trying = [thread for thread in threading.enumerate() if thread.name == "traces"]
+        await asked.wait()
+        assert trying
+        server.close()  # what it tries again is refused
+        answer.set()
+        for thread in trying:
+            await asyncio.to_thread(thread.join)
 
 
 async def test_what_is_asked_to_trace_without_opentelemetry_says_what_to_install(
