@@ -56,7 +56,7 @@ def draw(axes: Axes, url: str, panel: dict[str, Any], minutes: float) -> None:
         axes.plot(at, values, label=legend, marker="." if len(at) < 3 else "", linewidth=1)
     if found:
         axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-        axes.legend(fontsize=6, loc="upper left")
+        axes.legend(fontsize=6, loc="upper left", framealpha=0.5)
 
 
 def plot(url: str, dashboard: dict[str, Any], minutes: float, to: Path) -> None:

@@ -9,6 +9,7 @@ import platform
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import product
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -82,13 +83,17 @@ class _Fleet(Collector):
             family.add_metric((workflow, status.value), count)
         return family
 
+    def _served(self) -> Iterable[tuple[str, Priority]]:
+        """The queues that are told even when they are empty: a graph or an alert would have nothing to look at."""
+        return product(sorted({worker.info.pool for worker in self._workers}), Priority)
+
     def _queue(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily("comfyfleet_queued_runs", "Runs in the queue.", labels=("pool", "priority"))
         by_pool: Counter[str] = Counter()
         for (pool, _), count in self._counts.queued.items():
             by_pool[pool] += count
         named = {pool for pool, _ in by_pool.most_common(MAX_POOLS)}
-        depths: Counter[tuple[str, str]] = Counter()
+        depths = Counter({(pool, priority.value): 0 for pool, priority in self._served()})
         for (pool, priority), count in self._counts.queued.items():
             depths[pool if pool in named else OTHER_POOLS, priority.value] += count
         for labels, count in sorted(depths.items()):
@@ -96,12 +101,11 @@ class _Fleet(Collector):
         return family
 
     def _ages(self) -> GaugeMetricFamily:
-        """An alert on an empty queue's age would have nothing to look at: every pool with a worker has one."""
         family = GaugeMetricFamily(
             "comfyfleet_oldest_queued_seconds", "Age of the run that has waited longest; 0 when none waits.",
             labels=("pool", "priority"),
         )  # fmt: skip
-        ages = {(worker.info.pool, priority): 0.0 for worker in self._workers for priority in Priority}
+        ages = dict.fromkeys(self._served(), 0.0)
         ages |= {queue: max(0.0, self._now - at) for queue, at in self._counts.oldest_queued_at.items()}
         for pool, priority in sorted(ages, key=lambda queue: -ages[queue])[: MAX_POOLS * len(Priority)]:
             family.add_metric((pool, priority.value), ages[pool, priority])

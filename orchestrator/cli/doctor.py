@@ -76,9 +76,11 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
 
 async def _examine(settings: Settings) -> list[Finding]:
     found = [_data_dir(settings), *await _redis(settings), await _storage(settings)]
-    if not settings.workers:
+    if not settings.workers and settings.redis.url == "embedded":
         words = "none: name your ComfyUIs under `workers:` in fleet.yaml, or try comfyfleet up --simulate 2"
         found.append(Finding("workers", False, words))
+    elif not settings.workers:
+        found.append(Finding("workers", True, "none here: this is a controller's machine, agents elsewhere bring them"))
     looks = await asyncio.gather(
         *(
             _comfyui(entry, settings) if isinstance(entry, AttachedWorker) else _installation(entry, settings)

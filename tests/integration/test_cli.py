@@ -291,6 +291,7 @@ def test_doctor_names_what_a_redis_would_lose(run, tmp_path: Path) -> None:
         said = run("doctor", code=1).stdout
         runner.run(server.stop())
     assert "FIX  durability  appendfsync is everysec, so that a crash of its machine loses jobs" in said
+    assert "ok   workers  none here" in said  # a Redis that others share has its workers elsewhere
 
 
 async def _command(url: str, *words: str) -> None:

@@ -303,7 +303,8 @@ async def test_metrics_tell_the_fleet_as_it_stands(api: Api, blank: str, worker:
     found = await metrics(api)
     assert found["comfyfleet_store_up"] == {(): 1.0}
     assert found["comfyfleet_jobs"][("queued",)] == 3
-    assert found["comfyfleet_queued_runs"] == {("default", "high"): 1, ("default", "normal"): 2}
+    assert found["comfyfleet_queued_runs"] == {("default", "high"): 1, ("default", "normal"): 2, ("default", "low"): 0}
+    assert found["comfyfleet_oldest_queued_seconds"]["default", "low"] == 0
     assert 0 <= found["comfyfleet_oldest_queued_seconds"]["default", "normal"] < 60
     assert found["comfyfleet_workers"] == {("default", "ready"): 1}
     assert found["comfyfleet_worker_ready"] == {("default", "w"): 1}
