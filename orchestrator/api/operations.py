@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from orchestrator.api.services import Services
 from orchestrator.domain.worker import WorkerState
 from orchestrator.errors import Busy
 
+STORE_S = 4.0  # a scrape has ten seconds, and one that fails tells nothing at all
 _STORE_UP = "# HELP comfyfleet_store_up 1: the store answers.\n# TYPE comfyfleet_store_up gauge\n"
 
 
@@ -78,11 +80,14 @@ class OperationRoutes:
         return answer({"status": "ready", "workers": len(states), "workers_ready": states.count(WorkerState.READY)})
 
     async def metrics(self, request: web.Request) -> web.StreamResponse:
-        """The process's own figures are told even when the store is down."""
+        """The process's own figures are told even when the store is down, or hangs."""
         try:
-            fleet = exposition(await self._store.counts(), await self._store.workers(), await self._store.spent())
-            up = 1
-        except Busy:
+            async with asyncio.timeout(STORE_S):
+                counts, workers, spent = (
+                    await self._store.counts(), await self._store.workers(), await self._store.spent()
+                )  # fmt: skip
+            fleet, up = exposition(counts, workers, spent), 1
+        except (Busy, TimeoutError):
             fleet, up = b"", 0
         store = f"{_STORE_UP}comfyfleet_store_up {up}\n"
         return web.Response(

@@ -15,6 +15,7 @@ from openapi_spec_validator import validate as validate_openapi
 from PIL import Image
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
 
 from orchestrator.api import sse
 from orchestrator.api.app import routes
@@ -25,6 +26,7 @@ from orchestrator.errors import Busy
 from orchestrator.settings import RetentionSettings
 from orchestrator.store.port import MailKind
 from orchestrator.store.redis import RedisStore
+from tests.fixtures.driving import eventually
 from tests.integration.api.client import GRAPH, Api
 from tests.integration.api.double import WorkerDouble
 
@@ -311,6 +313,22 @@ async def test_metrics_tell_the_fleet_as_it_stands(api: Api, blank: str, worker:
     assert found["comfyfleet_worker_state"] == {("default", "ready", "w"): 1}
     assert "python_info" in found
     assert list(found["comfyfleet_build_info"].values()) == [1]
+
+
+async def test_a_redis_that_hangs_is_told_before_a_scrape_is_over(
+    api: Api, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.api.operations.STORE_S", 0.1)
+    async with Redis.from_url(redis_url) as redis:
+        await redis.client_pause(3000)
+    found = await metrics(api)
+    assert found["comfyfleet_store_up"] == {(): 0.0}
+    assert "python_info" in found
+    await eventually(lambda: _store_up(api), "the store to be told again")
+
+
+async def _store_up(api: Api) -> bool:
+    return (await metrics(api))["comfyfleet_store_up"] == {(): 1.0}
 
 
 async def test_metrics_bound_the_pools_that_callers_make_up(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
