@@ -26,10 +26,10 @@ class OneLineErrors(TyperGroup):
         except FleetError as error:
             sys.exit(report(error))
         except ExceptionGroup as group:
-            expected = [error for error in _leaves(group) if isinstance(error, FleetError | OSError)]
-            if not expected:
+            known = foreseen(group)
+            if known is None:
                 raise
-            sys.exit(report(expected[0]))
+            sys.exit(report(known))
         except TyperException as error:
             if message := error.format_message():  # empty after a bare group, whose help is out already
                 context = getattr(error, "ctx", None)
@@ -57,6 +57,12 @@ def report(error: FleetError | OSError) -> int:
     line = f"{error.message} (at {where})" if where and str(where) not in error.message else error.message
     complain(line)
     return USAGE if isinstance(error, InvalidRequest | NotFound | Conflict) else FAILED
+
+
+def foreseen(error: Exception) -> FleetError | OSError | None:
+    """What of it has words for whoever typed the command."""
+    leaves = _leaves(error) if isinstance(error, ExceptionGroup) else [error]
+    return next((each for each in leaves if isinstance(each, FleetError | OSError)), None)
 
 
 def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from orchestrator.cli.children import simulated_comfyuis
+from orchestrator.cli.errors import FAILED, foreseen
 from orchestrator.cli.options import Config, config_path
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import AttachedWorker, Settings, load
@@ -140,6 +141,11 @@ def _until_stopped(serve: Callable[[asyncio.Event], Awaitable[None]], settings: 
         asyncio.run(main())
     except asyncio.CancelledError:
         raise typer.Exit(130) from None
+    except Exception as error:
+        if foreseen(error) is not None:
+            raise
+        log.critical("an error that was not foreseen ends this process", exc_info=error)  # Python would quote prompts
+        raise typer.Exit(FAILED) from None
 
 
 def _allow_many_connections() -> None:
