@@ -11,6 +11,7 @@ import dataclasses
 import time
 
 import pytest
+from redis.asyncio import Redis
 
 from orchestrator.domain.job import JobStatus
 from orchestrator.domain.ledger import UNUSED, Entry, Kind
@@ -205,6 +206,19 @@ async def test_what_is_counted_for_ever_keeps_only_so_many_workflows_apart(
         assert sum(it.seconds for it in spent) == pytest.approx(sum(it.seconds for it in await booked(small)))
     finally:
         await small.close()
+
+
+async def test_a_clock_that_jumps_makes_no_bill_of_decades(store: RedisStore, redis_url: str, namespace: str) -> None:
+    epoch = await ready(store)
+    async with Redis.from_url(redis_url) as redis:
+        await redis.hset(f"{namespace}:worker:w1", "paid", 0)  # it was 1970 when it was heard of last
+    await store.heartbeat("w1", epoch)
+    assert sum(it.seconds for it in await store.spent()) <= 31 * 86_400 + 60
+    async with Redis.from_url(redis_url) as redis:
+        await redis.hset(f"{namespace}:worker:w1", "paid", int(time.time() + 3600) * 1000)  # and now it jumped back
+    before = sum(it.seconds for it in await store.spent())
+    await store.heartbeat("w1", epoch)
+    assert sum(it.seconds for it in await store.spent()) == before
 
 
 async def test_an_hour_keeps_only_so_many_entries_apart(

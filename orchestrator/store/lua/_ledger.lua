@@ -3,6 +3,7 @@
 -- `paid` of a worker: until when that is done; `owed`: what runs were charged since, which is no unused time.
 local LEDGER = KEYS[1] .. 'ledger:'
 local HOUR = 3600000
+local LONGEST = 31 * 24 * HOUR -- more at once is a clock that jumped, as of a machine that began in 1970
 local UNUSED = { ready = 'idle' } -- other states by their names
 local ENDS = { fail = 'failed', lose = 'lost', cancel = 'canceled' }
 
@@ -10,6 +11,7 @@ local ENDS = { fail = 'failed', lose = 'lost', cancel = 'canceled' }
 -- rate, worker.
 local function book(who, kind, from, to)
   local entries = {}
+  from = math.max(from, to - LONGEST)
   if to > from then
     local total = cjson.encode({ who[1], who[4], who[5], who[6], kind })
     if redis.call('HLEN', LEDGER .. 'total') >= TOTAL_ROWS and redis.call('HEXISTS', LEDGER .. 'total', total) == 0 then
