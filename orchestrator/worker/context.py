@@ -78,15 +78,13 @@ class WorkerContext:
         """What the end of a run says of its worker. What a node said stays with its job: it may quote a prompt."""
         match outcome:
             case Lost(error=error) if error.code == "device_fault":
-                self.end(
-                    End.SICK, f"the device of the worker failed in {error.class_type}: its ComfyUI has to be restarted"
-                )
+                where = error.class_type or "a node"
+                self.end(End.SICK, f"the device of the worker failed in {where}: its ComfyUI has to be restarted")
             case Lost(error=error) if error.code == "out_of_memory":
                 self.out_of_memory += 1
                 if self.out_of_memory == OUT_OF_MEMORY_MAX:
-                    self.complain(
-                        f"{OUT_OF_MEMORY_MAX} runs in a row were out of memory, this one in {error.class_type}"
-                    )
+                    where = error.class_type or "a node"
+                    self.complain(f"{OUT_OF_MEMORY_MAX} runs in a row were out of memory, the last of them in {where}")
             case Done():
                 self.out_of_memory = 0
             case _:
