@@ -59,7 +59,7 @@ def dump(lock: Lock) -> str:
             for name, model in sorted(lock.models.items())
         },
     }
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)  # pyright: ignore[reportUnknownMemberType]  # of `width` in types-PyYAML
 
 
 def _checkout_document(checkout: Checkout) -> dict[str, str]:
