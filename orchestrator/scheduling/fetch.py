@@ -72,19 +72,20 @@ class _Look:
         self.orders: dict[str, dict[ModelRef, None]] = {}
 
     def at(self, group: Group, ready: Iterable[WorkerView]) -> None:
-        waits: list[float] = []
+        ends: list[float] = []
         rest: dict[WorkerView, float] = {}
         for view in ready:
             if able(view, group):
-                waits.append(view.wait_s(self._now))
+                ends.append(self._ends_s(view, group, view.wait_s(self._now)))
             elif (files := to_fetch(view, group)) and view.id not in group.avoid:
+                ends_s = self._ends_s(view, group, self._begins_s(view, files))
                 if set(files) <= set(self._before.get(view.id, ())):
-                    waits.append(self._begins_s(view, files))
+                    ends.append(ends_s)
                     self._order(view, files)
                 else:
-                    rest[view] = self._begins_s(view, files)
+                    rest[view] = ends_s
         soonest = min(rest, key=lambda view: (rest[view], view.id), default=None)
-        if soonest is not None and rest[soonest] < self._done_s(group, waits):
+        if soonest is not None and rest[soonest] < self._done_s(group, ends):
             self._order(soonest, to_fetch(soonest, group))
 
     def _order(self, view: WorkerView, files: Iterable[ModelRef]) -> None:
@@ -95,9 +96,14 @@ class _Look:
         queued = {*self.orders.get(view.id, ()), *files}
         return max(fetch_s(self._index, view, queued), view.wait_s(self._now))
 
-    def _done_s(self, group: Group, waits: list[float]) -> float:
-        """Seconds until the last of the group's runs would begin with workers that come to it after so long."""
-        if not waits:
+    def _ends_s(self, view: WorkerView, group: Group, begins_s: float) -> float:
+        """Seconds until the worker would be done with the group's next run, if it begins that after so long."""
+        load_s = view.memory.load_s(group.files) * self._index.learned.load_pace(view.id)
+        return begins_s + load_s + self._index.learned.execute_s(self._index.next_profile(group), view.gpu)
+
+    def _done_s(self, group: Group, ends: list[float]) -> float:
+        """Seconds until the last of the group's runs would be done with workers that do the next one in so long."""
+        if not ends:
             return inf
         work_s = sum(trait.count * self._index.learned.execute_s(trait.profile, "") for trait in group.traits())
-        return min(waits) + work_s * (group.size - 1) / group.size / len(waits)
+        return min(ends) + work_s * (group.size - 1) / group.size / len(ends)

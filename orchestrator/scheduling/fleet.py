@@ -6,6 +6,7 @@ Late binding: a run waits in our queue, where any worker can still take it, unti
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from types import MappingProxyType
 
 from orchestrator.domain.worker import Worker, WorkerInfo, WorkerState
@@ -13,9 +14,10 @@ from orchestrator.scheduling.memory import Memory
 from orchestrator.scheduling.models import Contents, ModelFile, Offer
 from orchestrator.scheduling.queue import Group, Trait
 
-# A worker is given its next run this long before it is expected to need it: enough to stage inputs and to be wrong
-# about the seconds left of an ordinary run; more would bind runs to slow workers while fast ones become free.
-LEAD_S = 2.0
+# Only behind runs that should be done in so little time is a worker given another one. When a longer one ends is known
+# too badly: whatever was bound to a worker that takes longer than expected would have been better off with the next
+# that comes free, by seconds, and what an idle worker waits for its next run are milliseconds.
+SHORT_S = 2.0
 COVER_S = 0.1  # short runs are given in such number that they cover this much work: the driver's reaction time
 MAX_HELD = 64
 OVERRUN = 0.2  # a run that takes longer than expected is guessed to need this share of what it took already
@@ -53,6 +55,7 @@ class WorkerView:
 
     __slots__ = (
         "awaited",
+        "closes_at",
         "delivering",
         "doubted",
         "down_since",
@@ -66,7 +69,6 @@ class WorkerView:
         "offer",
         "since",
         "state",
-        "timer_at",
         "work_s",
     )  # fmt: skip
 
@@ -84,7 +86,7 @@ class WorkerView:
         self.work_s = 0.0  # expected of all of `held`
         self.doubted = False  # the store refused it a run: nothing more until it was read again
         self.files: frozenset[ModelFile] = frozenset()  # as its pool has noted them
-        self.timer_at: float | None = None  # when it is looked at again
+        self.closes_at = inf  # when it is looked at again, as a short run that it executes was none
         self.down_since: float | None = None
         self.awaited: dict[Group, None] = {}  # groups that wait for this worker though another is free
 
@@ -105,16 +107,16 @@ class WorkerView:
         elapsed = max(0.0, now - self.since)
         return self.work_s - first + max(first - elapsed, OVERRUN * elapsed)
 
-    def opens_at(self) -> float | None:
-        """When it should be given another run; None while that depends on more than time."""
+    def open_until(self) -> float:
+        """It may be given another run before this; whatever else it waits for ends that sooner, or begins it anew."""
         if self.state is not WorkerState.READY or self.doubted or self.offer is None:
-            return None
+            return -inf
         if not self.held:
-            return self.since
+            return inf
         first = self.first.work_s
-        if len(self.held) > 1 and (len(self.held) >= MAX_HELD or self.work_s - first >= COVER_S):
-            return None
-        return self.since + self.work_s - LEAD_S
+        if first > SHORT_S or (len(self.held) > 1 and self.work_s - first >= COVER_S) or len(self.held) >= MAX_HELD:
+            return -inf
+        return self.since + SHORT_S
 
     def inform(self, worker: Worker, offer: Offer | None, now: float) -> None:
         """What the store says of it replaces what was thought, but for its runs and residency."""

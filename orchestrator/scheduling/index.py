@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import chain
+from math import inf
 
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.run import QueueEntry
@@ -297,17 +298,16 @@ class Index:
             view.memory.use(held.trait.group.files)
 
     def _changed(self, view: WorkerView, now: float) -> None:
-        """After a worker's runs, files or state changed: is it open, or when will it be?"""
+        """After a worker's runs, files or state changed: is it open, and for how long?"""
         pool = self._pool(view.info.pool)
         self.stirred[pool] = None
-        opens_at = view.opens_at()
-        is_open = opens_at is not None and opens_at <= now
-        pool.fleet.update(view, is_open)
-        if is_open:
+        until = view.open_until()
+        pool.fleet.update(view, is_open=now < until)
+        if now < until:
             pool.fresh_workers[view] = None
-        elif opens_at is not None and opens_at != view.timer_at:
-            view.timer_at = opens_at
-            self.timers.at(opens_at, self._changed, view)
+            if until not in (inf, view.closes_at):
+                view.closes_at = until
+                self.timers.at(until, self._changed, view)
 
     def _standing_changed(self, view: WorkerView, now: float) -> None:
         """After a worker's state or offer changed: others may have to do without it, or with it."""

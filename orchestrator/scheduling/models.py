@@ -126,7 +126,7 @@ class Offer:
         """The same where these are not on disk; see Contents.remote."""
         return Offer(
             self.classes,
-            self.models - remote.keys(),
+            self.models.difference(remote),
             self.folders.union(ref.folder for ref in remote),
             frozenset(ref for ref, fault in remote.items() if not fault),
             {ref: fault for ref, fault in remote.items() if fault},

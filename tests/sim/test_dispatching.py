@@ -70,18 +70,20 @@ def test_what_arrives_in_an_idle_fleet_is_assigned_without_waiting_for_any_tick(
     run(scenario())
 
 
-def test_a_busy_worker_has_its_next_run_before_it_needs_it_and_no_more() -> None:
+@pytest.mark.parametrize(("seconds", "had", "lags"), [(1.0, 2, 0), (5.0, 1, 2)])
+def test_behind_a_short_run_the_next_one_waits_and_behind_a_long_one_none(seconds: float, had: int, lags: int) -> None:
     async def scenario() -> None:
         store = MemoryStore()
         machine = store.add_worker("w1")
         async with dispatching(store):
             for _ in range(10):
-                store.submit(None, seconds=5.0)
+                store.submit(None, seconds=seconds)
             await store.settled()
         ended = sorted(record.ended_at for record in store.runs.values() if record.ended_at)
-        gaps = [after - before - 5.0 for before, after in pairwise(ended)]
-        assert machine.had_at_most == 2
-        assert max(gaps[3:]) == pytest.approx(0.0, abs=1e-6)  # once it was learned how long they take
+        gaps = [after - before - seconds for before, after in pairwise(ended)]
+        assert machine.had_at_most == had
+        # Once it was learned how long they take, a gap is the store's lag to tell of an end, and of a run.
+        assert max(gaps[3:]) == pytest.approx(lags * store.lag_s, abs=1e-6)
 
     run(scenario())
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.simulator.fleet import generated, trace
-from orchestrator.simulator.fleet.hardware import KIND, UNKIND, Preset, machines
+from orchestrator.simulator.fleet.hardware import GB, KIND, UNKIND, Preset, machines
 from orchestrator.simulator.fleet.policies import POLICIES
 from orchestrator.simulator.fleet.workload import Row, Wishes, Workload, overlay
 from orchestrator.simulator.fleet.world import Outcome, World
@@ -115,3 +115,14 @@ def test_the_same_seed_gives_the_same_result_byte_for_byte_in_any_process(tmp_pa
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": hash_seed}, check=True, capture_output=True)
         found.append(target.read_bytes())
     assert found[0] == found[1]
+
+
+def test_others_are_served_while_a_file_comes_to_the_disk_that_a_run_needs() -> None:
+    small = replace(KIND, disk_bytes=10 * GB, taught=False)  # one of the two models
+    workload = alone(day(*((n * 30, "a") for n in range(6)), (95, "b")))
+    slowest = {}
+    for policy in ("comfyfleet", "round-robin"):
+        ended = simulate(policy, small, workload, workers=1).ended
+        slowest[policy] = max(at - it.at for it, at in ended if it.files[0].ref.name.startswith("a") and it.at > 3695)
+    assert slowest["comfyfleet"] < 11
+    assert slowest["round-robin"] > 50

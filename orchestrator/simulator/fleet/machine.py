@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from orchestrator.comfy.memory import Held, MemoryReport
-from orchestrator.domain.needs import ModelRef
+from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.domain.run import RunState
-from orchestrator.domain.worker import WorkerState
+from orchestrator.domain.worker import Worker, WorkerState
+from orchestrator.scheduling.models import Contents, Offer
 from orchestrator.simulator.fleet.hardware import Hardware
 from orchestrator.simulator.fleet.model_files import ModelFile
 from orchestrator.simulator.fleet.tiers import Loaded, Tiers
@@ -21,9 +22,8 @@ NOTHING = Loaded(0.0, 0, 0, 0)
 class Machine:
     """See the module. `life` counts its starts: what was under way in an earlier one is void."""
 
-    def __init__(
-        self, hardware: Hardware, popular: Iterable[ModelFile], sizes: Mapping[ModelRef, int], free_loads: bool
-    ) -> None:
+    def __init__(self, hardware: Hardware, popular: Iterable[ModelFile], offer: Offer, free_loads: bool) -> None:
+        """`popular`: all files that there are, the most wanted first; `offer`: of a worker that has all of them."""
         self.hardware = hardware
         self.id = hardware.info.id
         self.tiers = Tiers(hardware, popular)
@@ -32,7 +32,12 @@ class Machine:
         self.told = WorkerState.STARTING  # its state as the store has it
         self.is_up = False
         self.life = 0
-        self._sizes = sizes
+        self.fetched_at: float | None = None  # when it is looked at whether something has come to its disk
+        self._sizes = {file.ref: file.bytes for file in popular}
+        self._all = self.offer = offer
+        self.contents = Contents({})
+        self._on_disk: frozenset[ModelRef] | None = None
+        self.restock()
         self._free_loads = free_loads
         self._up_since = 0.0
         self._up_s = 0.0
@@ -68,6 +73,20 @@ class Machine:
         self._thought_s = self._memory.load_s(models)
         self._memory.run(models)
         return self.tiers.load(files, now)
+
+    def restock(self) -> bool:
+        """Its agent looks at the disk, and has the fleet know; whether there is anything new."""
+        on_disk = frozenset(file.ref for file in self.tiers.disk.files)
+        if on_disk == self._on_disk:
+            return False
+        self._on_disk = on_disk
+        self.contents = Contents({ref: Content(size, remote=ref not in on_disk) for ref, size in self._sizes.items()})
+        self.offer = self._all.without(self.contents.remote)
+        return True
+
+    def worker(self) -> Worker:
+        """As the store has it."""
+        return Worker(self.hardware.info, self.told, self.life, residency=self._memory.report())
 
     def finished(self, run_id: str, seconds: float, now: float) -> RunEnd:
         """What its agent tells of a run that ended well, after so many seconds of loading and executing."""

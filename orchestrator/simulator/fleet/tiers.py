@@ -2,6 +2,7 @@
 
 What falls out of VRAM goes to RAM, what falls out of RAM is still on the disk, and the disk forgets at last. Files
 that are staged go from disk or network to RAM while the worker executes; loading stops that, as it takes the disk.
+Files that are fetched go from the network to the disk, whatever else happens.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class Tiers:
         self._hardware = hardware
         self._staging: dict[ModelFile, float] = {}  # bytes that have come already
         self._staged_until = 0.0  # as far as staging was worked out
+        self._fetching: dict[ModelFile, float] = {}  # bytes that have come already
+        self._fetched_until = 0.0
         room = hardware.disk_bytes
         chosen: list[ModelFile] = []
         for file in on_disk:
@@ -117,17 +120,31 @@ class Tiers:
         wanted = [file for file in files if file not in self.vram and file not in self.ram]
         self._staging = {file: self._staging.get(file, 0.0) for file in wanted}
 
+    def fetch(self, files: Iterable[ModelFile], now: float) -> None:
+        """Has these brought to disk in the background, in this order, and nothing else any more."""
+        self._fetch_until(now)
+        wanted = [file for file in files if file not in self.disk]
+        self._fetching = {file: self._fetching.get(file, 0.0) for file in wanted}
+
+    def fetched_at(self) -> float | None:
+        """When the next file that is fetched will be there."""
+        for file, came in self._fetching.items():
+            return self._fetched_until + (file.bytes - came) / self._hardware.net_bytes_s
+        return None
+
     def settle(self, now: float) -> None:
-        """Works out what staging has brought by now."""
+        """Works out what staging and fetching have brought by now."""
         self._stage_until(now)
+        self._fetch_until(now)
 
     def fail(self, now: float) -> None:
         """The machine goes down: what memory held is lost."""
         self.vram.clear()
         self.ram.clear()
         self._staging.clear()
+        self._fetching.clear()
         self.staged.clear()
-        self._staged_until = now
+        self._staged_until = self._fetched_until = now
 
     def _fetch_s(self, file: ModelFile) -> float:
         """Seconds from where the file is to VRAM. What was staged of it comes from RAM."""
@@ -160,3 +177,15 @@ class Tiers:
             self.ram.overflow()
             self.disk.overflow((file,))
         self._staged_until = max(self._staged_until, now)
+
+    def _fetch_until(self, now: float) -> None:
+        while (at := self.fetched_at()) is not None and at <= now:
+            file = next(iter(self._fetching))
+            del self._fetching[file]
+            self.disk.put(file)
+            self.disk.overflow((file,))
+            self._fetched_until = at
+        for file in self._fetching:
+            self._fetching[file] += (now - self._fetched_until) * self._hardware.net_bytes_s
+            break
+        self._fetched_until = max(self._fetched_until, now)

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.domain.ids import uuid7
-from orchestrator.domain.needs import Content
 from orchestrator.domain.run import QueueEntry, RunState
-from orchestrator.domain.worker import Worker, WorkerState
-from orchestrator.scheduling.models import Contents, Offer
+from orchestrator.domain.worker import WorkerState
+from orchestrator.scheduling.models import Offer
 from orchestrator.simulator.fleet.hardware import Hardware, Outage
 from orchestrator.simulator.fleet.machine import Machine
 from orchestrator.simulator.fleet.policies.port import Orders, Policy
@@ -59,10 +58,8 @@ class World:
         self._policy = policy
         self._ids = random.Random(f"{seed}/ids")
         self._files = {file.ref: file for file in workload.popular}
-        sizes = {file.ref: file.bytes for file in workload.popular}
-        self._offer = Offer(frozenset(CLASSES), frozenset(sizes), frozenset(ref.folder for ref in sizes))
-        self._contents = Contents({ref: Content(size) for ref, size in sizes.items()})
-        self._machines = {it.info.id: Machine(it, workload.popular, sizes, policy.free_loads) for it in fleet}
+        offer = Offer(frozenset(CLASSES), frozenset(self._files), frozenset(ref.folder for ref in self._files))
+        self._machines = {it.info.id: Machine(it, workload.popular, offer, policy.free_loads) for it in fleet}
         self._live: dict[str, Live] = {}
         self._events: list[tuple[float, int, Callable[..., None], Any]] = []
         self._count = 0
@@ -158,6 +155,14 @@ class World:
         self._policy.ended(live.entry, machine.id, end, now)
         self._begin_next(machine, now)
 
+    def _fetched(self, machine: Machine, now: float) -> None:
+        """Something may have come to its disk, and the next is awaited."""
+        machine.fetched_at = None
+        machine.tiers.settle(now)
+        if machine.restock():
+            self._tell(machine, machine.told, now)
+        self._await_fetched(machine)
+
     # What is done
 
     def _queue(self, request: Request, entry: QueueEntry, now: float) -> None:
@@ -177,6 +182,18 @@ class World:
             if machine.is_up:
                 machine.tiers.stage([self._files[ref] for ref in refs], now)
 
+        for worker_id, refs in orders.fetching:
+            machine = self._machines[worker_id]
+            if machine.is_up:
+                machine.tiers.fetch([self._files[ref] for ref in refs], now)
+                self._await_fetched(machine)
+
+    def _await_fetched(self, machine: Machine) -> None:
+        at = machine.tiers.fetched_at()
+        if at is not None and at != machine.fetched_at:
+            machine.fetched_at = at
+            self._at(at, self._fetched, machine)
+
     def _begin_next(self, machine: Machine, now: float) -> None:
         if machine.executing is not None or not machine.has or not machine.is_up:
             return
@@ -195,7 +212,7 @@ class World:
 
     def _tell(self, machine: Machine, state: WorkerState, now: float) -> None:
         machine.told = state
-        self._policy.worker(Worker(machine.hardware.info, state, machine.life), self._offer, self._contents, now)
+        self._policy.worker(machine.worker(), machine.offer, machine.contents, now)
 
     def _run_id(self, now: float) -> str:
         return uuid7(int((EPOCH + now) * 1000), self._ids.getrandbits(74))

@@ -108,6 +108,19 @@ def test_who_has_it_is_waited_for_unless_fetching_is_sooner() -> None:
     assert fetches(index, {}, 0.0) == orders(lacks="a")
 
 
+def test_a_copy_comes_to_a_gpu_that_is_faster_by_more_than_fetching_takes() -> None:
+    for seconds, expected in ((30.0, orders(fast="a")), (3.0, {})):
+        index = Index()
+        contents = Contents({checkpoint("a"): Content(6 * GB, remote=True)})
+        index.worker(worker("slow", gpu="slow"), offer("a"), 0.0)
+        index.worker(worker("fast", gpu="fast"), offer("a").without(contents.remote), 0.0, contents)
+        for _ in range(200):
+            index.learned.ran("flow@1", "fast", "", 0.0, 0.0, seconds)
+            index.learned.ran("flow@1", "slow", "", 0.0, 0.0, seconds * 3)
+        index.queued(entry(1, "a"), 0.0)
+        assert fetches(index, {}, 0.0) == expected
+
+
 def test_the_more_runs_wait_the_more_workers_fetch() -> None:
     index = Index()
     learn(index, "flow@1", 10.0)

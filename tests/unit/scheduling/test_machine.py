@@ -242,7 +242,7 @@ class FleetMachine(RuleBasedStateMachine):
                 assert heads == sorted(heads)
                 for view in pool.fleet.workers.values():
                     assert view.files == view.memory.files()
-                    assert (view in pool.fleet.open) <= (view.opens_at() is not None)
+                    assert (view in pool.fleet.open) <= (view.open_until() > 0)
                     for file in view.files:
                         assert view in pool.fleet.holders.of(file)
                         assert (view in pool.fleet.open_holders.of(file)) == (view in pool.fleet.open)

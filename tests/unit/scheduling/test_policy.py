@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.domain.worker import WorkerState
-from orchestrator.scheduling.fleet import COVER_S, LEAD_S, MAX_HELD
+from orchestrator.scheduling.fleet import COVER_S, MAX_HELD, SHORT_S
 from orchestrator.scheduling.index import DOUBT_S, Index
 from orchestrator.scheduling.policy import AT_ONCE, Rules, decide
 from tests.unit.scheduling.builders import GB, contents, entry, learn, offer, one, placed, run_id, worker
@@ -86,23 +86,41 @@ def test_high_goes_before_normal_and_normal_before_low() -> None:
     assert order == [run_id(3), run_id(2), run_id(1)]
 
 
-def test_a_worker_gets_its_next_run_shortly_before_it_needs_it() -> None:
+def test_behind_a_long_run_nothing_is_bound_to_its_worker() -> None:
     index = fleet("w1")
     learn(index, "flow@1", 10.0)
-    for number in (1, 2, 3):
+    for number in (1, 2):
         index.queued(entry(number, at=float(number)), 0.0)
     assert one(index).run_id == run_id(1)
     index.started(run_id(1), "w1", 1.0)
-    assert not decide(index, 11.0 - LEAD_S - 0.01).placements
-    assert index.timers.next_at == 11.0 - LEAD_S
-    assert one(index, 11.0 - LEAD_S).run_id == run_id(2)
-    assert not decide(index, 11.0).placements
-    index.started(run_id(2), "w1", 11.5)  # the first one has executed, its outputs are under way
-    assert not decide(index, 11.5).placements
-    assert one(index, 21.5 - LEAD_S).run_id == run_id(3)
-    index.ended(run_id(1), None, 20.0)
-    index.ended(run_id(2), None, 21.5)
-    assert index.pools["default"].fleet.workers["w1"].work_s == pytest.approx(10.0)
+    assert not decide(index, 30.0).placements
+    index.ended(run_id(1), None, 30.0)
+    assert one(index, 30.0).run_id == run_id(2)
+
+
+def test_behind_a_short_run_one_more_waits_there() -> None:
+    index = fleet("w1")
+    learn(index, "flow@1", 1.0)
+    for number in (1, 2, 3):
+        index.queued(entry(number, at=float(number)), 0.0)
+    assert len(decide(index, 0.0).placements) == 2
+    assert not decide(index, 1.0).placements
+    index.started(run_id(1), "w1", 1.0)
+    index.started(run_id(2), "w1", 2.0)  # the first one has executed, its outputs are under way
+    assert one(index, 2.0).run_id == run_id(3)
+    index.ended(run_id(1), None, 3.0)
+    index.ended(run_id(2), None, 3.0)
+    assert index.pools["default"].fleet.workers["w1"].work_s == pytest.approx(1.0)
+
+
+def test_a_run_that_turns_out_to_be_long_has_nothing_bound_behind_it_any_more() -> None:
+    index = fleet("w1")
+    learn(index, "flow@1", 1.0)
+    index.queued(entry(1), 0.0)
+    one(index)
+    index.started(run_id(1), "w1", 0.0)
+    index.queued(entry(2), SHORT_S)
+    assert not decide(index, SHORT_S).placements
 
 
 def test_short_runs_come_in_such_number_that_they_cover_the_reaction_time() -> None:
@@ -122,7 +140,8 @@ def test_a_run_waits_for_the_warm_worker_that_is_done_sooner_than_a_cold_one_has
     index.queued(entry(2, "a", at=2.0), 0.0)
     plan = decide(index, 0.5)
     assert not plan.placements
-    assert one(index, 3.0 - LEAD_S).worker == "warm"
+    index.ended(run_id(1), None, 3.0)
+    assert one(index, 3.0).worker == "warm"
 
 
 def test_it_does_not_wait_for_one_that_is_busy_for_longer() -> None:
@@ -180,7 +199,8 @@ def test_it_stops_waiting_when_the_warm_worker_takes_something_else() -> None:
     assert not decide(index, 0.0).placements
     index.queued(entry(3, at=1002.0, priority="high", profile="long@1", avoid=("cold",)), 0.1)
     assert not decide(index, 0.1).placements
-    assert placed(decide(index, 3.0 - LEAD_S)) == {run_id(3): "warm", run_id(2): "cold"}
+    index.ended(run_id(1), None, 3.0)
+    assert placed(decide(index, 3.0)) == {run_id(3): "warm", run_id(2): "cold"}
 
 
 def test_when_many_would_wait_for_others_a_worker_that_opens_takes_the_oldest() -> None:

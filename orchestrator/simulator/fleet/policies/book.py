@@ -87,6 +87,8 @@ class Book(ABC):
         if desk is None:
             self._files.learn_sizes(contents.sizes)
             desk = self.desks[worker.info.id] = Desk(worker)
+        if desk.up and worker.state is WorkerState.READY:
+            return  # its disk has changed, and none of them looks at that
         desk.up = worker.state is WorkerState.READY
         self._report(desk, worker.residency)
         desk.last = None
@@ -118,7 +120,7 @@ class Book(ABC):
         for entry, desk in self.place(now):
             self._book(entry, desk, now)
             placements.append((entry.run_id, desk.id))
-        return Orders(placements, (), self.wake_at(now))
+        return Orders(placements, wake_at=self.wake_at(now))
 
     # What baselines ask
 

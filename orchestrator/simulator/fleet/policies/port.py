@@ -16,10 +16,12 @@ from orchestrator.store.port import RunEnd
 @dataclass(frozen=True, slots=True)
 class Orders:
     """`placements`: run ids and the workers that get them. `staging`: what workers are to bring from disk to RAM from
-    now on, replacing what they were told before. `wake_at`: when to ask again if nothing happens before."""
+    now on, replacing what they were told before; `fetching`: the same from the network to disk. `wake_at`: when to ask
+    again if nothing happens before."""
 
     placements: Sequence[tuple[str, str]] = ()
     staging: Sequence[tuple[str, Sequence[ModelRef]]] = ()
+    fetching: Sequence[tuple[str, Sequence[ModelRef]]] = ()
     wake_at: float | None = None
 
 
@@ -30,7 +32,7 @@ class Policy(Protocol):
     free_loads: bool
 
     def worker(self, worker: Worker, offer: Offer, contents: Contents, now: float) -> None:
-        """A worker came, or its state changed."""
+        """A worker came, or its state changed, or what it has on its disk."""
         ...
 
     def queued(self, entry: QueueEntry, now: float) -> None: ...

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
+from orchestrator.scheduling.fetch import Fetches
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import Contents, Offer
 from orchestrator.scheduling.policy import decide
 from orchestrator.simulator.fleet.policies.port import Orders
 from orchestrator.store.port import RunEnd
+
+FETCH_S = 2.0  # how often the dispatcher looks at what agents should fetch
 
 
 class Scheduler:
@@ -21,6 +25,8 @@ class Scheduler:
 
     def __init__(self, taught: Mapping[str, float]) -> None:
         self._index = Index()
+        self._fetches = Fetches(self._index)
+        self._looks_at = 0.0  # at what should be fetched
         for profile, seconds in taught.items():
             self._index.learned.ran(profile, "", "", 0.0, 0.0, seconds)
 
@@ -43,5 +49,18 @@ class Scheduler:
         plan = decide(self._index, now)
         if plan.refusals:
             raise AssertionError(f"every worker can do everything, and this was refused: {plan.refusals[0]}")
+        fetching = self._fetch(now) if self._looks_at <= now else ()
+        wake_at = plan.wake_at
+        if len(self._index):
+            wake_at = self._looks_at if wake_at is None else min(wake_at, self._looks_at)
         placements = [(placement.run_id, placement.worker) for placement in plan.placements]
-        return Orders(placements, [(order.worker, order.files) for order in plan.prefetch], plan.wake_at)
+        staging = [(order.worker, order.files) for order in plan.prefetch]
+        return Orders(placements, staging, fetching, wake_at)
+
+    def _fetch(self, now: float) -> list[tuple[str, Sequence[ModelRef]]]:
+        self._looks_at = now + FETCH_S
+        before = self._fetches.orders
+        for _ in self._fetches.look(now):
+            pass
+        orders = self._fetches.orders
+        return [(worker, orders.get(worker, ())) for worker in {**before, **orders}]

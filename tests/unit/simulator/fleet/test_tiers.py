@@ -91,6 +91,20 @@ def test_a_new_order_stops_what_was_being_staged() -> None:
     assert tiers.staged_bytes == 12 * GB
 
 
+def test_what_is_fetched_comes_to_the_disk_alone_whatever_is_loaded_meanwhile() -> None:
+    a, b, c = file("a"), file("b"), file("c")
+    tiers = Tiers(HARDWARE, [c])
+    tiers.fetch([a, b], 0.0)
+    assert tiers.fetched_at() == 10 / 0.5
+    assert tiers.load([c], 5.0).seconds == pytest.approx(0.3 + 10 / 2)
+    tiers.settle(30.0)
+    assert (a in tiers.disk, a in tiers.ram, b in tiers.disk) == (True, False, False)
+    tiers.fetch([c, b], 30.0)  # c is there, and half of b has come
+    assert tiers.fetched_at() == 2 * 10 / 0.5
+    tiers.fetch([], 35.0)
+    assert tiers.fetched_at() is None
+
+
 def test_loading_and_staging_do_not_share_the_disk() -> None:
     a, b = file("a"), file("b")
     tiers = Tiers(HARDWARE, [a, b])
