@@ -18,6 +18,7 @@ from typing import Any
 
 from prometheus_client import Histogram
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -58,7 +59,7 @@ class Database:
     def __init__(self, url: str, keys: Keys, preamble: str) -> None:
         self.keys = keys
         self._url = url
-        self._redis = self.client()
+        self._redis = self.client(socket_timeout=None)
         self._encode = self._redis.get_encoder().encode
         self._sources = {
             file.name.removesuffix(".lua"): preamble + file.read_text()
@@ -69,23 +70,23 @@ class Database:
         self._waiting: list[tuple[tuple[Any, ...], asyncio.Future[Any]]] = []
         self._flusher: asyncio.Task[None] | None = None
 
-    def client(self) -> Redis:
-        """A client of its own, for who blocks or subscribes. Retries are ours: a script's outcome may be unknown."""
+    def client(self, socket_timeout: float | None = TIMEOUT_S) -> Redis:
+        """A client of its own, for who subscribes. Retries are ours: a script's outcome may be unknown."""
         return Redis.from_url(
-            self._url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+            self._url, socket_timeout=socket_timeout, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
         )
 
     async def load_scripts(self) -> None:
         """Tells Redis the Lua files. Raises Busy when it does not answer."""
         try:
-            for source in self._sources.values():
-                await self._redis.script_load(source)
+            replies = await _exchange(self._redis, [("SCRIPT", "LOAD", source) for source in self._sources.values()])
+            _all_well(replies)
         except (RedisError, OSError) as error:
             raise unavailable(error) from error
 
-    async def script(self, name: str, *args: Any) -> Any:
+    def script(self, name: str, *args: Any) -> asyncio.Future[Any]:
         """The reply of one atomic transition."""
-        return await self._send(("EVALSHA", self._shas[name], 1, self.keys.prefix, *args))
+        return self._send(("EVALSHA", self._shas[name], 1, self.keys.prefix, *args))
 
     async def fetch(self, *commands: Sequence[Any]) -> list[Any]:
         """The replies of plain commands, in order; not atomic together."""
@@ -97,14 +98,13 @@ class Database:
 
     async def follow(self, stream: str, after: bytes) -> AsyncGenerator[list[tuple[bytes, dict[bytes, bytes]]], None]:
         """Batches of the stream's entries (id, fields) behind `after`, for ever: waits for a Redis that is away."""
-        redis = self.client()
+        redis = self.client(socket_timeout=None)
         away = False
         try:
             while True:
+                read = ("XREAD", "COUNT", STREAM_ENTRIES, "BLOCK", BLOCK_MS, "STREAMS", stream, after)
                 try:
-                    reply = await redis.execute_command(
-                        "XREAD", "COUNT", STREAM_ENTRIES, "BLOCK", BLOCK_MS, "STREAMS", stream, after
-                    )
+                    (reply,) = _all_well(await _exchange(redis, [read]))
                 except (RedisError, OSError) as error:
                     if not away:
                         log.warning("waiting: %s", unavailable(error).message)
@@ -112,7 +112,6 @@ class Database:
                     await asyncio.sleep(RECONNECT_S)
                     continue
                 away = False
-                _heed_cancellation()
                 if entries := codec.stream_entries(reply):
                     after = entries[-1][0]
                     yield entries
@@ -134,6 +133,7 @@ class Database:
 
     async def _flush(self) -> None:
         while self._waiting:
+            await asyncio.sleep(0)  # what others are about to ask, in this turn of the loop, goes along
             batch, self._waiting = self._waiting[:PIPELINE_MAX], self._waiting[PIPELINE_MAX:]
             commands = [command for command, _ in batch]
             try:
@@ -147,29 +147,48 @@ class Database:
         replies = await self._pipeline(commands)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:  # Redis was restarted: those scripts did not run
-            for source in self._sources.values():
-                await self._redis.script_load(source)
+            _all_well(await self._pipeline([("SCRIPT", "LOAD", source) for source in self._sources.values()]))
             for i, reply in zip(unknown, await self._pipeline([commands[i] for i in unknown]), strict=True):
                 replies[i] = reply
         return replies
 
     async def _pipeline(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         with ROUND_TRIP.time():
-            return await self._piped(commands)
-
-    async def _piped(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)
-            return await pipe.execute(raise_on_error=False)
+            return await _exchange(self._redis, commands)
 
 
-def _heed_cancellation() -> None:
-    """redis-py sends within asyncio.wait_for, which before Python 3.12 swallows a cancellation that comes as that is
-    done: whoever asks again and again has to look whether there was one."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+async def _exchange(redis: Redis, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The replies, errors among them, to what is sent in one go. `redis` has no socket_timeout: with one, redis-py
+    makes a task of every sending, which may also swallow a cancellation."""
+    connections = redis.connection_pool
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            connection = await connections.get_connection()
+            try:
+                await connection.send_packed_command(connection.pack_commands(commands))
+                return [await _reply(connection) for _ in commands]
+            except BaseException:
+                await connection.disconnect(nowait=True)  # what is still to come must not answer somebody else
+                raise
+            finally:
+                await connections.release(connection)
+    except TimeoutError as error:
+        raise RedisTimeoutError(f"no answer within {TIMEOUT_S:.0f} s") from error
+
+
+async def _reply(connection: AbstractConnection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def _all_well(replies: list[Any]) -> list[Any]:
+    """The replies, if none of them is an error."""
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    return replies
 
 
 def _settle(future: asyncio.Future[Any], reply: Any) -> None:
