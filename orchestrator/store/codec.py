@@ -40,7 +40,7 @@ JUDGEMENT = TypeAdapter(Judgement)
 OUTLOOK: TypeAdapter[Outlook | None] = TypeAdapter(Outlook | None)
 
 JOB_FIELDS = (
-    "spec", "status", "runs", "created", "started", "completed", "progress", "outputs", "error", "quality", "ended",
+    "spec", "status", "created", "started", "completed", "progress", "outputs", "error", "quality", "ended",
     "shown",
 )  # fmt: skip
 RUN_FIELDS = (
@@ -73,9 +73,9 @@ def spec(raw: bytes, created_ms: bytes) -> JobSpec:
     return SPEC.validate_json(raw).dated(float(created_ms) / 1000)
 
 
-def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
+def job(fields: list[Any], runs: tuple[Run, ...], queue_position: int | None) -> Job:
     """From JOB_FIELDS."""
-    spec_raw, status, _, created, started, completed, progress, outputs, error, judgement, ended, shown = fields
+    spec_raw, status, created, started, completed, progress, outputs, error, judgement, ended, shown = fields
     now = JobStatus(status.decode())
     done = _optional(PROGRESS, progress)
     return Job(
@@ -89,6 +89,7 @@ def job(fields: list[Any], runs: tuple[Run, ...]) -> Job:
         error=_optional(ERROR, error),
         judgement=_optional(JUDGEMENT, judgement),
         ended=int(ended or 0),
+        queue_position=queue_position,
     )
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import orjson
 
 from orchestrator.domain.event import Event
-from orchestrator.domain.job import Job, JobStatus, Origin, Priority
-from orchestrator.domain.run import Run
+from orchestrator.domain.job import Job, JobStatus, Origin
 from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
 from orchestrator.store import codec
 from orchestrator.store.database import Database
@@ -117,19 +117,6 @@ class RedisJobs:
             page = [job_id.decode() for job_id in ids[start : start + PAGE]]
             yield [job for job in await self._read(page) if job]
 
-    async def queue_position(self, job_id: str) -> int | None:
-        runs, spec = (await self._db.fetch(("HMGET", self._keys.job(job_id), "runs", "spec")))[0]
-        if runs is None:
-            return None
-        found, run_id = codec.SPEC.validate_json(spec), runs.split()[-1]
-        own = self._keys.queue(found.pool, found.priority)
-        rank, arrived = await self._db.fetch(("ZRANK", own, run_id), ("ZSCORE", own, run_id))
-        if rank is None or arrived is None:
-            return None
-        others = [self._keys.queue(found.pool, priority) for priority in Priority if priority is not found.priority]
-        before = await self._db.fetch(*(("ZCOUNT", queue, "-inf", f"({float(arrived):.0f}") for queue in others))
-        return rank + sum(before)
-
     async def counts(self) -> Counts:
         statuses = list(JobStatus)
         *by_status, depth, gone = await self._db.fetch(
@@ -169,11 +156,14 @@ class RedisJobs:
         return self._keys.jobs(status=query.status, workflow=None if query.status else query.workflow)
 
     async def _read(self, job_ids: Sequence[str]) -> list[Job | None]:
-        raws = await self._db.fetch(*(("HMGET", self._keys.job(job_id), *codec.JOB_FIELDS) for job_id in job_ids))
-        run_ids = [run_id for raw in raws if raw[0] for run_id in raw[2].decode().split()]
-        rows = await self._db.fetch(*(("HMGET", self._keys.run(run_id), *codec.RUN_FIELDS) for run_id in run_ids))
-        runs = {run_id: codec.run(run_id, row) for run_id, row in zip(run_ids, rows, strict=True) if row[0]}
-        return [codec.job(raw, _runs_of(raw, runs)) if raw[0] else None for raw in raws]
+        looks = (self._db.script("look", job_id) for job_id in job_ids)
+        return [_seen(*reply) if reply else None for reply in await asyncio.gather(*looks)]
+
+
+def _seen(fields: list[Any], rows: list[Any], queue_position: int | None) -> Job:
+    """What look.lua answers."""
+    runs = tuple(codec.run(run_id.decode(), row) for run_id, row in rows if row[0])
+    return codec.job(fields, runs, queue_position)
 
 
 def _origin(origin: Origin | None, posted: Posted | None) -> tuple[str | bytes, ...]:
@@ -185,10 +175,6 @@ def _origin(origin: Origin | None, posted: Posted | None) -> tuple[str | bytes, 
 
 def _no_job(job_id: str) -> NotFound:
     return NotFound("job_not_found", f"there is no job {job_id} (ended jobs are kept for the retention time)")
-
-
-def _runs_of(raw: list[Any], runs: Mapping[str, Run]) -> tuple[Run, ...]:
-    return tuple(runs[run_id] for run_id in raw[2].decode().split() if run_id in runs)
 
 
 def _matches(job: Job, query: JobQuery) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from importlib import resources
 from typing import Any
 
 from orchestrator.domain import asset, job, run, worker
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
+from orchestrator.store import codec
 from orchestrator.store.catalog import RedisCatalog
 from orchestrator.store.clients import RedisClients
 from orchestrator.store.costs import SAMPLES, RedisCosts
@@ -100,6 +101,9 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         _lua_table("ASSET", asset.TRANSITIONS),
         _lua_set("JOB_ENDS", job.TERMINAL),
         _lua_set("RUN_ENDS", run.TERMINAL),
+        _lua_list("JOB_FIELDS", codec.JOB_FIELDS),
+        _lua_list("RUN_FIELDS", codec.RUN_FIELDS),
+        _lua_list("PRIORITIES", list(job.Priority)),
     ]
     folder = resources.files("orchestrator.store").joinpath("lua")
     libraries = [folder.joinpath(name).read_text() for name in ("_ledger.lua", "_lib.lua")]
@@ -113,3 +117,8 @@ def _lua_table(name: str, table: Mapping[tuple[Any, Any], StrEnum]) -> str:
 
 def _lua_set(name: str, states: frozenset[Any]) -> str:
     return f"local {name} = {{ {', '.join(f'{state} = true' for state in sorted(states))} }}"
+
+
+def _lua_list(name: str, items: Sequence[str]) -> str:
+    quoted = ", ".join(f"'{item}'" for item in items)
+    return f"local {name} = {{ {quoted} }}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import fields
 from functools import partial
 from itertools import chain, groupby
 from typing import Any
@@ -25,6 +25,8 @@ from orchestrator.store.database import Database
 from orchestrator.store.port import Contents, Duties, Mail, MailKind, Order, Result, RunKey
 from orchestrator.store.port.clients import Frame
 from orchestrator.store.seal import Seal
+
+_WATCHED = tuple(field.name for field in fields(Output) if field.name not in ("path", "place"))
 
 
 class RedisRuns:
@@ -95,7 +97,7 @@ class RedisRuns:
                     )
 
     async def order(self, run_id: str) -> Order:
-        outcome, *rest = await self._db.script("order", run_id, "patch", *codec.RUN_FIELDS)
+        outcome, *rest = await self._db.script("order", run_id)
         if outcome == b"unknown":
             raise NotFound("run_not_found", f"there is no run {run_id}")
         (patch, *row), (spec, created, graph, extra, shown, sealed) = rest
@@ -182,6 +184,4 @@ def _duties(reply: list[Any]) -> Duties:
 
 def watched(index: int, output: Output) -> dict[str, Any]:
     """An output as its event tells it: where it lies in storage is not the watcher's business."""
-    document = asdict(output)
-    del document["path"], document["place"]
-    return {"index": index, **document}
+    return {"index": index, **{name: getattr(output, name) for name in _WATCHED}}

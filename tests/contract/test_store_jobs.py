@@ -51,7 +51,7 @@ async def test_each_priority_of_a_pool_has_an_oldest_and_all_are_before_who_came
     assert (await store.counts()).oldest_queued_at == pytest.approx(
         {("default", Priority.LOW): arrived[0], ("default", Priority.HIGH): arrived[1]}
     )
-    assert await store.queue_position(it.spec.id) == 2
+    assert (await store.job(it.spec.id)).queue_position == 2
     assert len(await waiting(store)) == 3
 
 

@@ -91,8 +91,8 @@ async def test_a_lost_run_is_tried_again_in_its_old_place_and_within_its_budget(
     assert await store.entry(second) == retried
     assert await store.entry("of-nobody") is None
     assert retried.arrived_at <= other.arrived_at
-    assert await store.queue_position(it.spec.id) == 0
-    assert await store.queue_position(later.spec.id) == 1
+    assert (await store.job(it.spec.id)).queue_position == 0
+    assert (await store.job(later.spec.id)).queue_position == 1
     assert (await store.job(it.spec.id)).status is JobStatus.RUNNING  # who watches saw it start
 
     assert await store.assign([Assignment(second, 2, "w1", {})]) == [True]

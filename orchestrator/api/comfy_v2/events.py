@@ -22,9 +22,8 @@ async def follow(store: JobStore, hub: EventHub, job_id: str, site: Site) -> Asy
     """Until the job has ended. Raises NotFound."""
     after = await store.last_event(job_id)  # asked for first: what happens from here on comes live
     job = await store.job(job_id)
-    position = await store.queue_position(job_id) if job.status is JobStatus.QUEUED else None
     teller = _Teller(job, site)
-    for event in teller.snapshot(position):
+    for event in teller.snapshot():
         yield event
     if job.terminal:
         return
@@ -43,11 +42,13 @@ class _Teller:
         self._status: str | None = None
         self._outputs: dict[int, tuple[str, str]] = {}  # index -> node and name
 
-    def snapshot(self, queue_position: int | None) -> list[Event]:
+    def snapshot(self) -> list[Event]:
         """How the job stands; the status of one that has ended comes last."""
         job = self._job
         self._status = job.status.value
-        data = {"status": self._status} | ({} if queue_position is None else {"queue_position": queue_position})
+        data: dict[str, str | int] = {"status": self._status}
+        if job.status is JobStatus.QUEUED and job.queue_position is not None:
+            data["queue_position"] = job.queue_position
         status = Event(EventType.STATUS, data)
         rest: list[Event] = []
         if job.progress is not None:

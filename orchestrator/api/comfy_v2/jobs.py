@@ -25,7 +25,7 @@ from orchestrator.api.errors import answer
 from orchestrator.api.routes import Answer, Route, id_of
 from orchestrator.api.services import Services
 from orchestrator.controller.requests import GraphJob
-from orchestrator.domain.job import Job, JobStatus
+from orchestrator.domain.job import Job
 from orchestrator.errors import InvalidRequest
 from orchestrator.settings import RetentionSettings
 from orchestrator.store.port import JobQuery
@@ -108,17 +108,17 @@ class ComfyJobRoutes:
             if refusal.code != "missing_asset" or not (graph := await self._outputs.taken_in(body.workflow)):
                 raise
             job = await self._submitted(wanted.model_copy(update={"workflow": graph}), key, keys)
-        return answer(job_view(job, self._site(request)), 201)
+        return self._shown(request, job, 201)
 
     async def list_jobs(self, request: web.Request, query: ComfyJobFilter) -> web.StreamResponse:
         page = await self._store.jobs(JobQuery(labels=query.metadata, limit=query.limit, cursor=query.cursor))
         return answer({"jobs": [summary_view(job) for job in page.jobs], "next_cursor": page.cursor})
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        return await self._shown(request, await self._store.job(id_of(request, "job")))
+        return self._shown(request, await self._store.job(id_of(request, "job")))
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
-        return await self._shown(request, await self._store.cancel(id_of(request, "job")))
+        return self._shown(request, await self._store.cancel(id_of(request, "job")))
 
     async def workflow(self, request: web.Request) -> web.StreamResponse:
         return answer({"workflow": await self._store.graph(id_of(request, "job")), "format": "api"})
@@ -138,9 +138,8 @@ class ComfyJobRoutes:
             message = "this Idempotency-Key was used before: each may be used once, so look for the job that it made"
             raise InvalidRequest(refusal.code, message, **refusal.details) from None
 
-    async def _shown(self, request: web.Request, job: Job) -> web.StreamResponse:
-        position = await self._store.queue_position(job.spec.id) if job.status is JobStatus.QUEUED else None
-        return answer(job_view(job, self._site(request), position))
+    def _shown(self, request: web.Request, job: Job, status: int = 200) -> web.StreamResponse:
+        return answer(job_view(job, self._site(request)), status)
 
     def _site(self, request: web.Request) -> Site:
         return Site.of(request, self._retention)

@@ -143,7 +143,7 @@ def named_output(asset_id: str) -> tuple[str, int] | None:
     return (job_id, int(n)) if dot and n.isdecimal() and len(n) < 7 else None
 
 
-def job_view(job: Job, site: Site, queue_position: int | None = None) -> ComfyJobView:
+def job_view(job: Job, site: Site) -> ComfyJobView:
     spec = job.spec
     place = f"{ROOT}/jobs/{spec.id}"
     return {
@@ -153,7 +153,7 @@ def job_view(job: Job, site: Site, queue_position: int | None = None) -> ComfyJo
         "started_at": iso_or_null(job.started_at),
         "completed_at": iso_or_null(job.completed_at),
         "expires_at": iso(site.job_expires_at(job)),
-        "queue_position": queue_position,
+        "queue_position": job.queue_position if job.status is JobStatus.QUEUED else None,
         "progress": progress_view(job.progress) if job.progress else None,
         "outputs": [output_view(job, n, output, site) for n, output in enumerate(job.outputs)],
         "error": _error_view(job.error) if job.error else None,

@@ -148,7 +148,7 @@ class JobRoutes:
         return answer({"jobs": [job_view(job) for job in page.jobs], "next_cursor": page.cursor})
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        return answer(await self._view(await self._job(request)))
+        return answer(job_view(await self._job(request)))
 
     async def cancel(self, request: web.Request) -> web.StreamResponse:
         return answer(job_view(await self._store.cancel(id_of(request, "job"))))
@@ -182,9 +182,8 @@ class JobRoutes:
     async def explain(self, request: web.Request) -> web.StreamResponse:
         job = await self._job(request)
         workers = [worker for worker in await self._store.workers() if worker.info.pool == job.spec.pool]
-        position = await self._store.queue_position(job.spec.id)
         obstacles, outlook = await self._obstacles(job, workers), await self._outlook(job)
-        return answer(explanation_view(job, position, workers, obstacles, outlook))
+        return answer(explanation_view(job, workers, obstacles, outlook))
 
     async def _outlook(self, job: Job) -> Outlook | None:
         """Where its queued run stands, while it has one and somebody dispatches."""
@@ -203,10 +202,6 @@ class JobRoutes:
 
     async def _job(self, request: web.Request) -> Job:
         return await self._store.job(id_of(request, "job"))
-
-    async def _view(self, job: Job) -> JobView:
-        queued = job.status is JobStatus.QUEUED
-        return job_view(job, await self._store.queue_position(job.spec.id) if queued else None)
 
     async def _accepted(self, accepted: Accepted, wait_s: float) -> web.StreamResponse:
         job = accepted.job

@@ -13,7 +13,7 @@ from orchestrator.domain.run import Run, RunState, Timings
 from orchestrator.domain.worker import Worker, WorkerInfo, WorkerState
 
 RUN = Run("run", "job", 0, 1, RunState.QUEUED, Timings(1.0))
-JOB = Job(JobSpec("job", "default", Priority.NORMAL, 1.0, 60.0, 2), JobStatus.QUEUED, (RUN,))
+JOB = Job(JobSpec("job", "default", Priority.NORMAL, 1.0, 60.0, 2), JobStatus.QUEUED, (RUN,), queue_position=2)
 WORKER = Worker(WorkerInfo("w", "http://w", "default", "agent"), WorkerState.READY, 1)
 WITHIN = Outlook("acme", 1.0, 0.5, 105.04, 100.0, 30.0, True, 9, 3, 4)
 BEYOND = replace(WITHIN, within=False)
@@ -46,11 +46,11 @@ BEGINS = "waits: 2 runs of pool default arrived earlier, 1 of 1 workers are read
     ids=("nobody dispatches", "no other tenant waits", "within", "beyond", "a warm worker", "the first of its kind"),
 )
 def test_the_summary_says_where_it_stands(outlook: Outlook | None, words: str) -> None:
-    assert explanation_view(JOB, 2, [WORKER], {}, outlook)["summary"] == BEGINS + words
+    assert explanation_view(JOB, [WORKER], {}, outlook)["summary"] == BEGINS + words
 
 
 def test_figures_stand_beside_the_words() -> None:
-    shown = explanation_view(JOB, 2, [WORKER], {}, replace(BEYOND, awaited=Awaited("warm", 2.56, untried=False)))
+    shown = explanation_view(JOB, [WORKER], {}, replace(BEYOND, awaited=Awaited("warm", 2.56, untried=False)))
     assert shown["account"] == {
         "tenant": "acme",
         "weight": 1.0,

@@ -78,7 +78,6 @@ class ExplanationView(TypedDict):
 
 def explanation_view(
     job: Job,
-    queue_position: int | None,
     workers: Sequence[Worker],
     obstacles: Mapping[str, str],
     outlook: Outlook | None,
@@ -89,9 +88,9 @@ def explanation_view(
     return {
         "job": job.spec.id,
         "status": job.status,
-        "summary": _summary(job, queue_position, workers, obstacles, outlook),
+        "summary": _summary(job, workers, obstacles, outlook),
         "pool": job.spec.pool,
-        "queue_position": queue_position,
+        "queue_position": job.queue_position,
         "account": _account(outlook) if outlook else None,
         "waits_for": _awaited(awaited) if awaited else None,
         "runs": [run_view(run) for run in job.runs],
@@ -135,7 +134,6 @@ def _awaited(awaited: Awaited) -> AwaitedView:
 
 def _summary(
     job: Job,
-    queue_position: int | None,
     workers: Sequence[Worker],
     obstacles: Mapping[str, str],
     outlook: Outlook | None,
@@ -151,7 +149,7 @@ def _summary(
         return f"executes on {last.worker}"
     if last.state is RunState.ASSIGNED:
         return f"given to {last.worker}: its inputs are staged, or it waits behind what {last.worker} executes"
-    return _why_queued(job.spec.pool, queue_position or 0, workers, obstacles) + _where(outlook)
+    return _why_queued(job.spec.pool, job.queue_position or 0, workers, obstacles) + _where(outlook)
 
 
 def _why_queued(pool: str, ahead: int, workers: Sequence[Worker], obstacles: Mapping[str, str]) -> str:

@@ -118,7 +118,7 @@ class JobsView(TypedDict):
     next_cursor: str | None
 
 
-def job_view(job: Job, queue_position: int | None = None) -> JobView:
+def job_view(job: Job) -> JobView:
     spec = job.spec
     costs = [run.cost for run in job.runs if run.cost is not None]
     return {
@@ -135,7 +135,7 @@ def job_view(job: Job, queue_position: int | None = None) -> JobView:
         "started_at": iso_or_null(job.started_at),
         "completed_at": iso_or_null(job.completed_at),
         "deadline_at": iso_or_null(spec.deadline_at),
-        "queue_position": queue_position,
+        "queue_position": job.queue_position if job.status is JobStatus.QUEUED else None,
         "progress": _progress_view(job.progress) if job.progress else None,
         "timings": {
             **_timings_view(job.runs[-1].timings, job.runs[-1].load_s),
