@@ -21,7 +21,6 @@ from PIL import (
     Image,
     ImageFile,
     JpegImagePlugin,
-    PngImagePlugin,
     TiffImagePlugin,
 )
 
@@ -238,7 +237,6 @@ def _media_type(content_type: str, head: bytes) -> MediaType:
 
 
 _HEADERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
-    "image/png": PngImagePlugin.PngImageFile,
     "image/jpeg": JpegImagePlugin.JpegImageFile,
     "image/gif": GifImagePlugin.GifImageFile,
     "image/bmp": BmpImagePlugin.BmpImageFile,
@@ -249,8 +247,8 @@ _HEADERS: dict[str, Callable[[BytesIO], ImageFile.ImageFile]] = {
 
 
 def _picture_size(head: bytes, content_type: str) -> tuple[int, int] | None:
-    if content_type == "image/webp":
-        return _webp_size(head)
+    if content_type in _BY_HAND:
+        return _BY_HAND[content_type](head)
     reader = _HEADERS.get(content_type)
     if reader is None:
         return None
@@ -275,3 +273,11 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
         width, height = struct.unpack_from("<HH", head, 26)
         return width & 0x3FFF, height & 0x3FFF
     return None
+
+
+def _png_size(head: bytes) -> tuple[int, int] | None:
+    """By hand, as nearly every output is one, and Pillow's reader also takes in the graph that ComfyUI writes there."""
+    return struct.unpack_from(">II", head, 16) if head[12:16] == b"IHDR" and len(head) >= 24 else None
+
+
+_BY_HAND: dict[str, Callable[[bytes], tuple[int, int] | None]] = {"image/png": _png_size, "image/webp": _webp_size}

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from time import monotonic
 from typing import Protocol
 
@@ -47,11 +48,11 @@ class Followed(Protocol):
 
 
 class Monitor:
-    """`executions` are what we have there, by run id."""
+    """`followed` are what we have there, each by run id."""
 
-    def __init__(self, context: WorkerContext, executions: Mapping[str, Followed]) -> None:
+    def __init__(self, context: WorkerContext, *followed: Mapping[str, Followed]) -> None:
         self._context = context
-        self._executions = executions
+        self._followed = followed
         self._stream = Stream(context.client.url)
         self._connections = 0
         self._unproven = False  # reconnected, and nothing seen yet that shows it is the same ComfyUI
@@ -74,7 +75,7 @@ class Monitor:
                     log.info("%s: websocket lost (%s)", self._context.info.id, reason)
                     self._context.doubt()
                 case Heard(event=Status()):
-                    if any(self._unheard(execution) for execution in self._executions.values()):
+                    if any(self._unheard(execution) for execution in self._all()):
                         self._context.doubt()
                 case Heard(event=event, frame=frame):
                     self._pass_on(event, frame)
@@ -91,13 +92,16 @@ class Monitor:
     def _pass_on(self, event: Event, frame: str | bytes) -> None:
         prompt_id = getattr(event, "prompt_id", None)
         if prompt_id is not None:
-            execution = self._executions.get(prompt_id)
-            if execution is not None:
-                execution.hear(event, frame)
+            for each in self._followed:
+                if prompt_id in each:
+                    each[prompt_id].hear(event, frame)
         elif isinstance(event, Preview | Text | Unknown):  # it belongs to what executes now
-            for execution in self._executions.values():
+            for execution in self._all():
                 if execution.prompt.following and execution.scope.started_at is not None:
                     execution.hear(event, frame)
+
+    def _all(self) -> Iterator[Followed]:
+        return chain.from_iterable(each.values() for each in self._followed)
 
     def _due(self) -> bool:
         now = monotonic()
@@ -107,7 +111,7 @@ class Monitor:
             or any(
                 execution.prompt.following
                 and now - execution.prompt.heard_at >= (UNHEARD_S if self._unheard(execution) else SILENCE_S)
-                for execution in self._executions.values()
+                for execution in self._all()
             )
         )
 
@@ -116,7 +120,7 @@ class Monitor:
         return prompt.following and (prompt.posted_as is None or prompt.posted_as != self._context.client_id)
 
     async def _ask(self) -> None:
-        followed = [execution for execution in self._executions.values() if execution.prompt.following]
+        followed = [execution for execution in self._all() if execution.prompt.following]
         asked_at = monotonic()
         try:
             queue = await self._context.client.queue()
@@ -139,7 +143,7 @@ class Monitor:
 
     async def _check_progress(self) -> None:
         """A run that gives no sign hangs, unless it is the websocket that swallows what it says."""
-        for execution in list(self._executions.values()):
+        for execution in list(self._all()):
             if not self._unheard(execution) and (why := execution.prompt.overdue()):
                 if await self._stream.carries(ECHO_S):
                     self._context.end(End.SICK, f"its ComfyUI hangs: run {execution.run_id} gave {why}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import ChainMap
 from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
@@ -176,7 +175,7 @@ class Tenure:
             if supply := self._host.supply:
                 fetcher = Fetcher(supply, self._host.model_file, context, self._tell_models, partial(self.tell, None))
                 self._readers[MailKind.FETCH] = fetcher
-            monitor = Monitor(context, ChainMap[str, Any](self._executions, warmups.prompts))
+            monitor = Monitor(context, self._executions, warmups.prompts)
             async with asyncio.TaskGroup() as group:
                 group.create_task(monitor.look())
                 group.create_task(monitor.listen())
