@@ -151,17 +151,22 @@ async def ground() -> AsyncIterator[Ground]:
 
 async def load(url: str, body: Mapping[str, Any], count: int, connections: int) -> dict[str, Any]:
     """Posts the body COUNT times from another process; {started_at, seconds}. Raises FleetError unless all were 2xx."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "orchestrator.cli.bench.load", url, str(count), str(connections),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    printed, _ = await process.communicate(orjson.dumps(body))
-    if process.returncode:
-        raise FleetError("bench_failed", f"the load generator for {url} ended with {process.returncode}; see above")
-    result = orjson.loads(printed)
+    result = await elsewhere("load", url, count, connections, body=orjson.dumps(body))
     if refused := {status: n for status, n in result["answers"].items() if not status.startswith("2")}:
         raise FleetError("bench_failed", f"{url} answered {refused} instead of taking the jobs of the bench")
     return result
+
+
+async def elsewhere(module: str, url: str, *counts: int, body: bytes) -> Any:
+    """What a client of the bench prints, which is in a process of its own so as not to be measured with the fleet."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", f"orchestrator.cli.bench.{module}", url, *map(str, counts),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    printed, _ = await process.communicate(body)
+    if process.returncode:
+        raise FleetError("bench_failed", f"the {module} for {url} ended with {process.returncode}; see above")
+    return orjson.loads(printed)
 
 
 async def until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:

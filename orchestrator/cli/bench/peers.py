@@ -7,22 +7,18 @@ figures, and not in the proxy's.
 
 from __future__ import annotations
 
-import asyncio
 import statistics
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import orjson
 
 from orchestrator.cli.bench.figures import Figure
-from orchestrator.cli.bench.fleet import Ground, process_cpu_s
+from orchestrator.cli.bench.fleet import Ground, elsewhere, process_cpu_s
 from orchestrator.cli.bench.load import FRESH
 from orchestrator.cli.bench.measures import bench_worker, spans
 from orchestrator.cli.bench.workload import TRIVIAL
 from orchestrator.cli.children import child
-from orchestrator.errors import FleetError
 
 COUNT, ROUNDS, WARM_UP = 150, 3, 50
 _SAVE = {**TRIVIAL["2"], "inputs": {**TRIVIAL["2"]["inputs"], "filename_prefix": FRESH.decode()}}
@@ -40,7 +36,7 @@ class _Way:
 
     async def serve(self, count: int) -> None:
         before = self.cpu_s()
-        seen = await _clients(self.url, count)
+        seen = await elsewhere("clients", self.url, count, body=_BODY)
         self.cpu_ms.append((self.cpu_s() - before) / count * 1000)
         self.began.append(seen["started_at"])
 
@@ -72,14 +68,3 @@ async def api_v2(ground: Ground) -> AsyncIterator[Figure]:
     yield Figure("API v2, jobs/s", rates[1] / rates[0], "of the proxy's", 1.0, "at least", how, told)
     how = "the same; controller, driver and Redis until the result is committed; the proxy keeps nothing"
     yield Figure("API v2, CPU per job", ours, "ms", 3.0, "at most", how, f"comfy-api-proxy {theirs:.2g} ms")
-
-
-async def _clients(url: str, count: int) -> Any:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "orchestrator.cli.bench.clients", url, str(count),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    printed, _ = await process.communicate(_BODY)
-    if process.returncode:
-        raise FleetError("bench_failed", f"the clients of {url} ended with {process.returncode}; see above")
-    return orjson.loads(printed)
