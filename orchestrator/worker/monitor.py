@@ -42,7 +42,7 @@ class Followed(Protocol):
     scope: CancelScope
     prompt: Prompt
 
-    def hear(self, event: Event, frame: str | bytes) -> None:
+    def hear(self, event: Event, frame: str | bytes, /) -> None:
         """What ComfyUI says of it, as it came and as it was understood."""
         ...
 
