@@ -45,6 +45,10 @@ class Fleet:
         """CPU seconds that its controller, its drivers and its Redis have used so far."""
         return process_cpu_s(self.up_pid) + process_cpu_s(self.redis_pid)
 
+    def kernel_s(self) -> float:
+        """Those of them that went by in the kernel."""
+        return _cpu_s(self.up_pid)[1] + _cpu_s(self.redis_pid)[1]
+
     async def succeeded(self, count: int) -> None:
         """Waits until that many jobs have succeeded, asking the store and not the controller that is measured."""
 
@@ -188,8 +192,14 @@ def resident_bytes(pid: int) -> int:
 
 def process_cpu_s(pid: int) -> float:
     """User and system CPU seconds of the process and its threads, from /proc."""
+    return sum(_cpu_s(pid))
+
+
+def _cpu_s(pid: int) -> tuple[float, float]:
+    """CPU seconds outside the kernel, and in it."""
     fields = _proc(pid, "stat").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    second = os.sysconf("SC_CLK_TCK")
+    return int(fields[11]) / second, int(fields[12]) / second
 
 
 def _proc(pid: int, name: str) -> str:
