@@ -156,6 +156,8 @@ class _Term:
                 self._index.assigned(run_id, worker_id, now)
             case FeedKind.STARTED, str(run_id), str(worker_id):
                 self._index.started(run_id, worker_id, now)
+            case FeedKind.EXECUTED, str(run_id), str(worker_id):
+                self._index.executed(run_id, worker_id, now)
             case FeedKind.ENDED, str(run_id), str(worker_id) if item.entry is not None and item.end is not None:
                 self._ended(run_id, worker_id, item.entry, item.end, now)
             case FeedKind.RESIDENCY, _, str(worker_id) if item.residency is not None:

@@ -142,11 +142,19 @@ class WorkerView:
         if held is None or held.began_at is not None:
             return
         for other in [other for other, was in self.held.items() if was.began_at is not None]:
-            self.delivering[other] = done = self.held.pop(other)
-            done.executed_at = now
+            self.executed(other, now)
         held.began_at = now
         self.held = {number: held, **self.held}
         self._recount(now)
+
+    def executed(self, number: int, now: float) -> None:
+        """The run only delivers its outputs any more."""
+        held = self.held.pop(number, None)
+        if held is not None:
+            held.began_at = self.since if held.began_at is None else held.began_at  # a short one's start was not told
+            held.executed_at = now
+            self.delivering[number] = held
+            self._recount(now)
 
     def release(self, number: int, now: float) -> Held | None:
         """The run has left the worker, or never came."""

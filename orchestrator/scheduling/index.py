@@ -103,6 +103,14 @@ class Index:
             view.begin(number, now)
             self._changed(view, now)
 
+    def executed(self, run_id: str, worker_id: str, now: float) -> None:
+        """A run has executed, and its outputs are under way."""
+        number = tickets.number_of(run_id)
+        view = self._placed.get(number)
+        if view is not None and view.id == worker_id:
+            view.executed(number, now)
+            self._changed(view, now)
+
     def ended(self, run_id: str, residency: Residency | None, now: float) -> Held | None:
         """A run is done with its worker, which holds `residency` now. Answers what was expected of it."""
         number = tickets.number_of(run_id)

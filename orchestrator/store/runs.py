@@ -119,6 +119,9 @@ class RedisRuns:
     async def progress(self, key: RunKey, progress: Progress) -> None:
         await self._run("progress", key, progress.value, codec.dump(progress))
 
+    async def executed(self, key: RunKey) -> None:
+        await self._run("executed", key)
+
     async def show(self, key: RunKey, visible: Sequence[Output], shown: Sequence[Output]) -> None:
         told = (codec.dump(watched(index, output)) for index, output in news(shown, visible))
         await self._run("show", key, codec.dump(visible), *told)

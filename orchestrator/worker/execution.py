@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import monotonic, time
 from typing import Any
@@ -15,7 +16,7 @@ from orchestrator.domain.asset import Output
 from orchestrator.domain.job import JobError
 from orchestrator.domain.needs import ModelRef, Needs
 from orchestrator.domain.run import TERMINAL, RunState
-from orchestrator.errors import InvalidRequest, NotFound, Permanent, Retryable, Superseded, WorkerFault
+from orchestrator.errors import Busy, InvalidRequest, NotFound, Permanent, Retryable, Superseded, WorkerFault
 from orchestrator.graph.needs import needs
 from orchestrator.graph.stage import break_cache
 from orchestrator.quality.report import read_scores, scoring_s
@@ -27,7 +28,7 @@ from orchestrator.worker.backoff import insist
 from orchestrator.worker.cancellation import CancelScope, Stop, Stopped
 from orchestrator.worker.collector import Owner
 from orchestrator.worker.context import End, WorkerContext
-from orchestrator.worker.harvest import Harvest
+from orchestrator.worker.harvest import Found, Harvest
 from orchestrator.worker.outcome import (
     Canceled,
     Done,
@@ -47,6 +48,7 @@ from orchestrator.worker.tracing import NodeTimes, traced
 
 log = logging.getLogger(__name__)
 
+DELIVER_S = 0.02  # of delivering that are not worth telling anybody
 HALT_GRACE_S = 15.0  # for a node that ran out of time to come to a point where it can be interrupted
 
 
@@ -223,10 +225,25 @@ class Execution:
         try:
             with traces.span("deliver", {"outputs": len(verdict.outputs)}):
                 async with self.scope.held():
-                    outputs = await harvest.finish(verdict.outputs)
+                    outputs = await self._deliver(harvest, verdict.outputs)
         except NotFound as error:
             return missing_file(error.message)
         return Done(self._result(order, entry, outputs))
+
+    async def _deliver(self, harvest: Harvest, found: Sequence[Found]) -> tuple[Output, ...]:
+        """Where bringing the outputs over takes longer than a moment, the worker is said to be free before."""
+        telling = asyncio.create_task(self._tell_executed())
+        try:
+            return await harvest.finish(found)
+        finally:
+            telling.cancel()
+
+    async def _tell_executed(self) -> None:
+        await asyncio.sleep(DELIVER_S)
+        key = self.key
+        assert key is not None
+        with suppress(Superseded, Busy):  # a hint: without it the next run begins a little later
+            await self._context.store.executed(key)
 
     async def _submit(self, order: Order, graph: Graph, alone: bool) -> None:
         """Has the run queued on ComfyUI."""

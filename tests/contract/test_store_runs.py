@@ -74,6 +74,18 @@ async def test_the_whole_way_of_a_run(store: RedisStore) -> None:
     assert (await store.counts()).queued == {}
 
 
+async def test_that_a_run_only_delivers_any_more_is_told_while_it_is_ours(store: RedisStore) -> None:
+    await ready(store)
+    _, key = await assigned(store)
+    before = (await store.snapshot()).seq
+    await store.executed(key)
+    (item,) = await feed(store, before)
+    assert (item.kind, item.run_id, item.worker) == (FeedKind.EXECUTED, key.run_id, "w1")
+    await store.commit(key, result(key.run_id))
+    with pytest.raises(Superseded):
+        await store.executed(key)
+
+
 async def test_a_lost_run_is_tried_again_in_its_old_place_and_within_its_budget(store: RedisStore) -> None:
     await ready(store)
     it, key = await assigned(store, retries=1)

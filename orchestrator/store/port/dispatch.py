@@ -18,6 +18,7 @@ class FeedKind(StrEnum):
     GONE = "gone"  # run_id left the queue without being assigned
     ASSIGNED = "assigned"  # run_id, worker
     STARTED = "started"  # run_id, worker
+    EXECUTED = "executed"  # run_id, worker: its outputs are under way
     ENDED = "ended"  # run_id, worker, entry, end
     WORKER = "worker"  # worker changed: read it again
     RESIDENCY = "residency"  # worker, residency

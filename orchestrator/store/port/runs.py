@@ -136,6 +136,10 @@ class RunStore(Protocol):
         ...
 
     async def progress(self, key: RunKey, progress: Progress) -> None: ...
+    async def executed(self, key: RunKey) -> None:
+        """Its worker could execute another one: its outputs are under way. Raises Superseded."""
+        ...
+
     async def show(self, key: RunKey, visible: Sequence[Output], shown: Sequence[Output]) -> None:
         """Outputs that it made are to be seen before it is over, where the job does not choose among candidates. Who
         has seen `shown` is told of what is new. Raises Superseded."""

@@ -15,6 +15,7 @@ from orchestrator.domain.event import EventType
 from orchestrator.domain.job import JobStatus
 from orchestrator.domain.needs import ModelRef
 from orchestrator.errors import Busy
+from orchestrator.store.port import FeedKind
 from tests.fixtures.comfyui import StartSim
 from tests.fixtures.driving import (
     Fleet,
@@ -164,6 +165,19 @@ async def test_the_next_run_executes_while_outputs_are_collected(fleet: Fleet, s
         assert {(await fleet.store.job(job)).terminal for job in jobs} == {False}
         gate.open.set()
         assert {(await fleet.job(job)).status for job in jobs} == {JobStatus.SUCCEEDED}
+
+
+async def test_a_worker_that_waits_for_its_storage_is_said_to_be_free(fleet: Fleet, sim_comfyui: StartSim) -> None:
+    sim = await sim_comfyui()
+    gate = Gate(fleet.storage)
+    async with fleet.agent(("w", sim.url), storage=gate):
+        await fleet.worker("w")
+        job = await fleet.submit(picture(1), "w")
+        async for items in fleet.store.feed(0):
+            if FeedKind.EXECUTED in {item.kind for item in items}:
+                break
+        gate.open.set()
+        assert (await fleet.job(job)).status is JobStatus.SUCCEEDED
 
 
 async def test_progress_previews_and_residency(fleet: Fleet, sim_comfyui: StartSim) -> None:

@@ -98,6 +98,21 @@ def test_behind_a_long_run_nothing_is_bound_to_its_worker() -> None:
     assert one(index, 30.0).run_id == run_id(2)
 
 
+def test_a_worker_that_only_delivers_what_it_made_is_free() -> None:
+    index = fleet("w1")
+    learn(index, "flow@1", 10.0)
+    for number in (1, 2):
+        index.queued(entry(number, at=float(number)), 0.0)
+    assert one(index).run_id == run_id(1)
+    index.started(run_id(1), "w1", 1.0)
+    index.executed(run_id(1), "w1", 12.0)
+    assert one(index, 12.0).run_id == run_id(2)
+    held = index.ended(run_id(1), None, 15.0)
+    assert held is not None
+    assert held.took_s(15.0) == 11.0
+    assert not decide(index, 15.0).placements
+
+
 def test_behind_a_short_run_one_more_waits_there() -> None:
     index = fleet("w1")
     learn(index, "flow@1", 1.0)
