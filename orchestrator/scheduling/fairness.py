@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from orchestrator.scheduling import ticket as tickets
 
-ALLOWED_S = 30.0  # what the whole pool does in so many seconds is the allowance
+ALLOWED_S = 60.0  # what the whole pool does in so many seconds is the allowance
 KEPT = 1000  # tenants, before those that have nothing to do with the pool any more are forgotten
 USUAL_WEIGHT = 0.1  # of the newest run in what a tenant's runs usually take
 LOWER = {"high": ("low", "normal"), "normal": ("low",), "low": ()}  # the lowest first

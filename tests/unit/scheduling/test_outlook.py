@@ -15,30 +15,30 @@ ANY = offer("a", "b")
 
 
 def busy(weights: dict[str, float] | None = None) -> Index:
-    """One worker, which executes a run of 10 s of tenant greedy; 9 more of greedy wait, then one of modest."""
+    """One worker, which executes a run of 10 s of tenant greedy; 19 more of greedy wait, then one of modest."""
     index = Index(weights=weights)
     learn(index, "flow@1", 10.0)
     index.worker(worker("w"), ANY, 0.0)
-    for number in range(10):
+    for number in range(20):
         index.queued(entry(number, at=float(number), tenant="greedy"), 0.0)
-    index.queued(entry(10, at=10.0, tenant="modest"), 0.0)
+    index.queued(entry(20, at=20.0, tenant="modest"), 0.0)
     assert placed(decide(index, 0.0)) == {run_id(0): "w"}
     return index
 
 
 def test_a_run_within_its_tenants_share_and_one_beyond_it() -> None:
     index = busy()
-    first, last, other = (outlook(index, run_id(number), 0.0) for number in (1, 9, 10))
+    first, last, other = (outlook(index, run_id(number), 0.0) for number in (1, 19, 20))
     assert first is not None
     assert last is not None
     assert other is not None
     assert (first.within, last.within, other.within) == (True, False, True)
     assert (last.tenant, last.portion, last.weight) == ("greedy", 0.5, 1.0)
     assert last.had_s - last.level_s == pytest.approx(5.0), "ten seconds, of which half are its share"
-    assert last.allowed_s == 30.0
-    assert (last.queued, last.queued_within) == (9, 4)
+    assert last.allowed_s == 60.0
+    assert (last.queued, last.queued_within) == (19, 7)
     assert (other.queued, other.queued_within, other.had_s) == (1, 1, 0.0)
-    assert last.first == other.first == 5
+    assert last.first == other.first == 8
 
 
 def test_a_weighty_tenant_is_due_more_of_the_pool() -> None:
