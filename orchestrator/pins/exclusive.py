@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,9 +41,9 @@ def held(path: Path, *, shared: bool = False, waiting: Callable[[str], None] | N
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """The file is seen as it was or as it shall be, also after a crash."""
+    """The file is seen as it was or as it shall be, also after a crash. Of several at once, each writes its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_native_id()}")
     with beside.open("wb") as file:
         file.write(data)
         file.flush()
