@@ -129,16 +129,20 @@ class ModelStore:
                     faults.append(f"{source}: {error}")
         raise Busy("model_unavailable", f"model {name} cannot be fetched: {'; '.join(faults)}", RETRY_S)
 
-    def check_room(self, models: Iterable[Model], floor: int = 0) -> None:
+    def check_room(self, models: Iterable[Model], floor_bytes: int = 0) -> None:
         """Raises Busy("disk_full") when these could not all be fetched with so many bytes left free."""
         missing = {model.sha256: model.bytes for model in models if not self.holds(model)}
         begun = sum(_bytes_in(self._part(digest)) for digest in missing)
-        needed, free = sum(missing.values()) - begun, max(0, shutil.disk_usage(self._root).free - floor)
+        needed, free = sum(missing.values()) - begun, max(0, shutil.disk_usage(self._root).free - floor_bytes)
         if needed > free:
+            kept, cure = "", "name another --store"
+            if floor_bytes:
+                kept = f" beside the {floor_bytes / 1e9:.1f} GB that are to stay free"
+                cure = "lower supervision.min_free_gb"
             raise Busy(
                 "disk_full",
                 f"the models that are missing have {needed / 1e9:.1f} GB, and {self._root} has room for "
-                f"{free / 1e9:.1f} GB: free some (comfyfleet gc deletes unused models), or name another --store",
+                f"{free / 1e9:.1f} GB{kept}: free some (comfyfleet gc deletes unused models), or {cure}",
                 RETRY_S,
             )
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from werkzeug.serving import make_server
 
 from orchestrator.errors import Busy, InvalidRequest
 from orchestrator.pins import state
-from orchestrator.pins.exclusive import held
+from orchestrator.pins.exclusive import held, write_atomically
 from orchestrator.pins.hashes import Hashes
 from orchestrator.pins.lock import Model
 from orchestrator.pins.state import State
@@ -231,6 +232,17 @@ def test_missing_room_is_known_before_anything_is_fetched(models: ModelStore, tm
         file.truncate(10**12)  # what is here already needs no room
     with pytest.raises(Busy, match=r"have 999999000\.0 GB"):
         models.check_room([huge, model()])
+
+
+def test_what_is_to_stay_free_is_no_room_and_is_said(models: ModelStore) -> None:
+    with pytest.raises(Busy, match=r"for 0\.0 GB beside the 1000000000\.0 GB .* or lower supervision\.min_free_gb"):
+        models.check_room([model()], floor_bytes=10**18)
+
+
+def test_two_threads_that_write_one_file_do_not_take_it_from_each_other(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda n: write_atomically(tmp_path / "x", bytes(n)), range(400)))
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 LIMITED = """
