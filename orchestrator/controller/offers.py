@@ -9,11 +9,15 @@ from weakref import WeakValueDictionary
 
 import orjson
 
+from orchestrator.domain.needs import ModelRef
 from orchestrator.graph.catalog import Catalog
 from orchestrator.scheduling.models import UNTOLD, Contents, Offer
 from orchestrator.store import port
 
 log = logging.getLogger(__name__)
+
+_Remote = frozenset[tuple[ModelRef, str]]
+"""Models that are not on disk, each with the fault of what could not be fetched."""
 
 
 class CatalogReads(Protocol):
@@ -29,7 +33,7 @@ class Offers:
     def __init__(self, store: CatalogReads) -> None:
         self._store = store
         self._known: WeakValueDictionary[str, Offer] = WeakValueDictionary()
-        self._lacking: WeakValueDictionary[tuple[Offer, Contents], Offer] = WeakValueDictionary()
+        self._lacking: WeakValueDictionary[tuple[Offer, _Remote], Offer] = WeakValueDictionary()
 
     async def of(self, catalog: str | None, contents: Contents) -> Offer | None:
         """What the catalog with this digest says, where the workers' models are these; None when it is not there
@@ -37,7 +41,12 @@ class Offers:
         offer = None if catalog is None else await self._of(catalog)
         if offer is None or not (remote := contents.remote):
             return offer
-        return self._lacking.setdefault((offer, contents), offer.without(remote))
+        # By that alone: each new offer has all groups' needs compared with it, and contents change with every digest.
+        key = offer, frozenset(remote.items())
+        lacking = self._lacking.get(key)
+        if lacking is None:
+            lacking = self._lacking[key] = offer.without(remote)
+        return lacking
 
     async def _of(self, catalog: str) -> Offer | None:
         offer = self._known.get(catalog)
