@@ -20,7 +20,7 @@ from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
 from orchestrator.errors import Busy, NotFound, Retryable
 from orchestrator.scheduling.demand import demands
-from orchestrator.scheduling.fetch import Fetches
+from orchestrator.scheduling.fetch import FETCH_S, Fetches
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.learned import Learned
 from orchestrator.scheduling.outlook import outlook
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 
 SAVE_S = 10.0  # what was learned is saved this often: losing some of it costs a little precision
 DEMAND_S = 5.0  # how often autoscalers are told something new
-FETCH_S = 2.0  # how often it is looked at what agents should fetch, which takes them much longer
 CHUNK = 1000  # entries of a snapshot between which others get their turn
 PAUSE_S = 0.5  # before a new snapshot after the feed broke off
 
@@ -244,11 +243,9 @@ class _Term:
         """Tells agents what to fetch, again and again: mail is a hint that may be lost."""
         fetches = Fetches(self._index)
         while True:
-            before = fetches.orders
             for _ in fetches.look(self._clock()):
                 await asyncio.sleep(0)
-            orders = fetches.orders
-            mails = (Mail(MailKind.FETCH, worker, files=orders.get(worker, ())) for worker in {**before, **orders})
+            mails = (Mail(MailKind.FETCH, worker, files=files) for worker, files in fetches.orders.items())
             await asyncio.gather(*map(self._store.post, mails))
             await asyncio.sleep(FETCH_S)
 

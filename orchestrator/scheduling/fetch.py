@@ -19,11 +19,12 @@ from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import NET_BYTES_S
 from orchestrator.scheduling.queue import Group
 
+FETCH_S = 2.0  # how often is looked at what agents should fetch, which takes them much longer
 TELLING_S = 10.0  # what came sooner than this tells little of how long such files take
 HEADS = 64  # oldest groups of a pool that are looked at: far enough ahead for files that take minutes
 
 Orders = Mapping[str, tuple[ModelRef, ...]]
-"""By worker, the files that are to be on its disk, in this order."""
+"""By worker, the files that are to be on its disk, in this order; none: what it was told before is given up."""
 
 
 class Fetches:
@@ -37,7 +38,8 @@ class Fetches:
     def look(self, now: float) -> Iterator[None]:
         """Group by group: others may have their turn, and change the index, in between. Then `orders` are new ones."""
         self._learn(now)
-        look = _Look(self._index, self.orders, now)
+        before = {worker: files for worker, files in self.orders.items() if files}
+        look = _Look(self._index, before, now)
         for pool in list(self._index.pools.values()):
             ready = [view for view in pool.fleet.workers.values() if view.state is WorkerState.READY]
             if any(view.offer and view.offer.remote for view in ready):
@@ -45,8 +47,8 @@ class Fetches:
                     if group.head is not None:
                         look.at(group, ready)
                         yield
-        self.orders = {worker: tuple(files) for worker, files in look.orders.items()}
-        begun = {(worker, files[0]): now for worker, files in self.orders.items()}
+        self.orders = {worker: tuple(look.orders.get(worker, ())) for worker in {**before, **look.orders}}
+        begun = {(worker, files[0]): now for worker, files in self.orders.items() if files}
         self._since = {what: self._since.get(what, at) for what, at in begun.items()}
 
     def _learn(self, now: float) -> None:

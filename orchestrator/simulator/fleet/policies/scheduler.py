@@ -7,14 +7,12 @@ from collections.abc import Mapping, Sequence
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
-from orchestrator.scheduling.fetch import Fetches
+from orchestrator.scheduling.fetch import FETCH_S, Fetches
 from orchestrator.scheduling.index import Index
 from orchestrator.scheduling.models import Contents, Offer
 from orchestrator.scheduling.policy import decide
 from orchestrator.simulator.fleet.policies.port import Orders
 from orchestrator.store.port import RunEnd
-
-FETCH_S = 2.0  # how often the dispatcher looks at what agents should fetch
 
 
 class Scheduler:
@@ -59,8 +57,6 @@ class Scheduler:
 
     def _fetch(self, now: float) -> list[tuple[str, Sequence[ModelRef]]]:
         self._looks_at = now + FETCH_S
-        before = self._fetches.orders
         for _ in self._fetches.look(now):
             pass
-        orders = self._fetches.orders
-        return [(worker, orders.get(worker, ())) for worker in {**before, **orders}]
+        return list(self._fetches.orders.items())
