@@ -89,11 +89,11 @@ class _Fleet(Collector):
 
     def _queue(self) -> GaugeMetricFamily:
         family = GaugeMetricFamily("comfyfleet_queued_runs", "Runs in the queue.", labels=("pool", "priority"))
-        by_pool: Counter[str] = Counter()
+        by_pool = Counter({pool: 0 for pool, _ in self._served()})
         for (pool, _), count in self._counts.queued.items():
             by_pool[pool] += count
         named = {pool for pool, _ in by_pool.most_common(MAX_POOLS)}
-        depths = Counter({(pool, priority.value): 0 for pool, priority in self._served()})
+        depths = Counter({(pool, priority.value): 0 for pool, priority in self._served() if pool in named})
         for (pool, priority), count in self._counts.queued.items():
             depths[pool if pool in named else OTHER_POOLS, priority.value] += count
         for labels, count in sorted(depths.items()):
