@@ -45,8 +45,8 @@ class ModelDigests:
             self._used |= unknown
             self._more.set()
 
-    async def run(self, tell: Callable[[Contents], Awaitable[None]], doubt: Callable[[], None]) -> None:
-        """Tells what came to be known; returns where nobody can say more, as there is no node pack."""
+    async def run(self, tell: Callable[[], Awaitable[None]], doubt: Callable[[], None]) -> None:
+        """Has `tell` tell `contents` whenever more is known; returns where nobody can say more, without a node pack."""
         asked: set[str] = set()
         pause_s = POLL_S
         while True:
@@ -62,7 +62,7 @@ class ModelDigests:
                 return
             if (contents := self._completed(seen)) != self.contents:
                 self.contents = contents
-                await tell(contents)
+                await tell()
             if inventory.unhashed(document, self._used):
                 await sleep(pause_s)
                 pause_s = min(POLL_MAX_S, pause_s * 2)

@@ -16,16 +16,14 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-import orjson
-
 from orchestrator.domain.needs import Content, ModelRef
 from orchestrator.errors import FleetError
-from orchestrator.graph.catalog import Catalog
 from orchestrator.pins.supply import Supply
 from orchestrator.store.port import Contents
 from orchestrator.worker.backoff import insist, passed
 from orchestrator.worker.context import WorkerContext
 from orchestrator.worker.host import Host
+from orchestrator.worker.inspection import read_catalog
 from orchestrator.worker.prefetch import SHARE
 
 log = logging.getLogger(__name__)
@@ -43,7 +41,7 @@ def lacking(host: Host) -> Contents:
 
 
 class Fetcher:
-    """Of one worker. `find` answers where its disk has a model, `tell` has the fleet know what its models are, `note`
+    """Of one worker. `find` answers where its disk has a model, `tell` has the fleet know what its digests say, `note`
     operators what is going on."""
 
     def __init__(
@@ -51,7 +49,7 @@ class Fetcher:
         supply: Supply,
         find: Callable[[ModelRef], Path | None],
         context: WorkerContext,
-        tell: Callable[[Contents], Awaitable[None]],
+        tell: Callable[[], Awaitable[None]],
         note: Callable[[str], Awaitable[None]],
     ) -> None:
         self._supply = supply
@@ -83,9 +81,13 @@ class Fetcher:
                 await self._know(model, remote=True)
             for model in await asyncio.to_thread(self._there, self._missing()):
                 await self._fetch(model)
-            while wanted := [model for model in self._wanted if model in self._missing()]:
-                await self._note(f"fetching {_name(wanted[0])}, which a queued run needs")
-                await self._fetch(wanted[0])
+            while wanted := self._next():
+                await self._note(f"fetching {_name(wanted)}, which a queued run needs")
+                await self._fetch(wanted)
+
+    def _next(self) -> ModelRef | None:
+        missing = self._missing()
+        return next((model for model in self._wanted if model in missing), None)
 
     def _missing(self) -> set[ModelRef]:
         """What is not known to be there, nor why it cannot be."""
@@ -133,8 +135,8 @@ class Fetcher:
 
     async def _lists(self, model: ModelRef) -> bool:
         """Whether ComfyUI offers it now, as far as it tells."""
-        document = await insist(self._context.client.object_info, self._context.doubt)
-        catalog = await asyncio.to_thread(lambda: Catalog.parse(orjson.loads(document)))
+        client = self._context.client
+        catalog = await insist(lambda: read_catalog(client), self._context.doubt)
         return model in catalog.models or model.folder not in catalog.folders
 
     async def _fail(self, model: ModelRef, fault: str) -> None:
@@ -147,7 +149,7 @@ class Fetcher:
         digests = self._context.digests
         its = replace(digests.contents[model], remote=remote, fault=fault)
         digests.contents = {**digests.contents, model: its}
-        await self._tell(digests.contents)
+        await self._tell()
 
 
 def _aside(call: Callable[[], None]) -> asyncio.Future[None]:

@@ -36,7 +36,7 @@ async def inspect(client: ComfyClient, info: WorkerInfo, remote: Contents) -> In
     stats = await client.system_stats()
     upload_limit = await client.upload_limit()
     sizes = {ModelRef(*name.split("/", 1)): size for name, size in (await client.model_sizes()).items()}
-    object_info, catalog = await asyncio.to_thread(_read, await client.object_info(), remote, client.url)
+    object_info, catalog = await _described(client, remote)
     seen = replace(
         info,
         url=client.url,
@@ -47,6 +47,16 @@ async def inspect(client: ComfyClient, info: WorkerInfo, remote: Contents) -> In
         catalog=blake3(object_info).hexdigest(),
     )
     return Inspection(seen, object_info, catalog, sizes, upload_limit, remote)
+
+
+async def read_catalog(client: ComfyClient) -> Catalog:
+    """What it offers at this moment. Raises WorkerFault as `inspect` does."""
+    _, catalog = await _described(client, {})
+    return catalog
+
+
+async def _described(client: ComfyClient, remote: Contents) -> tuple[bytes, Catalog]:
+    return await asyncio.to_thread(_read, await client.object_info(), remote, client.url)
 
 
 def _read(object_info: bytes, remote: Contents, url: str) -> tuple[bytes, Catalog]:

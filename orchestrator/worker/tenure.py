@@ -22,7 +22,7 @@ from orchestrator.domain.job import JobError
 from orchestrator.domain.worker import WorkerEvent, WorkerState
 from orchestrator.errors import NotFound, Superseded, WorkerFault
 from orchestrator.settings import LeaseSettings, WatchdogSettings
-from orchestrator.store.port import Contents, Duties, Mail, MailKind, RunKey
+from orchestrator.store.port import Duties, Mail, MailKind, RunKey
 from orchestrator.worker.backoff import insist
 from orchestrator.worker.cancellation import Stop
 from orchestrator.worker.collector import Collector
@@ -34,6 +34,7 @@ from orchestrator.worker.gauge import Gauge
 from orchestrator.worker.host import Host
 from orchestrator.worker.inspection import Inspection, inspect
 from orchestrator.worker.monitor import GONE_AFTER_S, RETRY_S, Monitor
+from orchestrator.worker.orphans import stop_orphans
 from orchestrator.worker.prefetch import Prefetcher
 from orchestrator.worker.reporter import Reporter
 from orchestrator.worker.residency import WorkerMemory
@@ -44,7 +45,6 @@ from orchestrator.worker.watchdog import Budgets
 log = logging.getLogger(__name__)
 
 ERASE_S = 0.5
-ORPHAN_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +172,9 @@ class Tenure:
             gauge = self._gauge = Gauge(context, self._executions, self._epoch)
             warmups = self._warmups = Warmups(context, gauge, self._epoch, self._is_wanted, partial(self.tell, None))
             self._readers[MailKind.PREFETCH] = Prefetcher(self._host.model_file, gauge.staged)
+            tell_models = partial(self._tell_models, context.digests)
             if supply := self._host.supply:
-                fetcher = Fetcher(supply, self._host.model_file, context, self._tell_models, partial(self.tell, None))
+                fetcher = Fetcher(supply, self._host.model_file, context, tell_models, partial(self.tell, None))
                 self._readers[MailKind.FETCH] = fetcher
             monitor = Monitor(context, self._executions, warmups.prompts)
             async with asyncio.TaskGroup() as group:
@@ -186,21 +187,22 @@ class Tenure:
                     group.create_task(reader.run())
                 group.create_task(self._host.watch(self))
                 await self._adopt(context, duties)
-                await self._stop_orphans(context)
+                await stop_orphans(context, self._executions)
                 await self._host.accept(client, inspection.catalog)
                 await gauge.look()
-                info, document, models = inspection.info, inspection.object_info, context.digests.contents
-                await insist(lambda: self._store.inspected(info, self._epoch, document, models))
+                info, document, digests = inspection.info, inspection.object_info, context.digests
+                await insist(lambda: self._store.inspected(info, self._epoch, document, digests.contents))
                 self._ready = True
                 log.info("%s: ready (ComfyUI %s)", info.id, info.comfyui_version)
-                await context.digests.run(self._tell_models, context.doubt)
+                await digests.run(tell_models, context.doubt)
         except* WorkerFault as faults:
             self.end(End.GONE, str(faults.exceptions[0]))
         except* Superseded as taken:
             self.end(End.SUPERSEDED, str(taken.exceptions[0]))
 
-    async def _tell_models(self, models: Contents) -> None:
-        await insist(lambda: self._store.report_models(self._info.id, self._epoch, models))
+    async def _tell_models(self, digests: ModelDigests) -> None:
+        """As they are when the store takes it: two may tell at once, and no retry is to bring back what was."""
+        await insist(lambda: self._store.report_models(self._info.id, self._epoch, digests.contents))
 
     async def _inspect(self, client: ComfyClient) -> Inspection:
         """Raises WorkerFault when ComfyUI does not answer for as long as that is no mere delay."""
@@ -241,29 +243,6 @@ class Tenure:
         for run_id in self._executions.keys() & duties.canceling:
             self._executions[run_id].stop(Stop.CANCEL)
         self._context = context
-
-    async def _stop_orphans(self, context: WorkerContext) -> None:
-        """Has ComfyUI stop what it still has of ours and should not: runs that went elsewhere since. What others
-        queued there is left alone."""
-        foreign: set[str] = set()
-        while True:
-            queue = await insist(context.client.queue, context.doubt)
-            orphans = [run for run in queue if run not in self._executions and run not in foreign]
-            for run_id in orphans:
-                if not await self._is_ours(run_id):
-                    foreign.add(run_id)
-                    continue
-                log.info("%s: stopping run %s, which is not ours any more", self._info.id, run_id)
-                await insist(partial(context.client.cancel, run_id), context.doubt)
-            if foreign.issuperset(orphans):
-                return
-            await asyncio.sleep(ORPHAN_POLL_S)
-
-    async def _is_ours(self, run_id: str) -> bool:
-        try:
-            return (await insist(lambda: self._store.order(run_id))).run.worker == self._info.id
-        except NotFound:
-            return False
 
     async def _free(self, context: WorkerContext) -> None:
         await context.free()
