@@ -71,7 +71,7 @@ class Database:
         self._flusher: asyncio.Task[None] | None = None
 
     def client(self, socket_timeout: float | None = TIMEOUT_S) -> Redis:
-        """A client of its own, for who subscribes. Retries are ours: a script's outcome may be unknown."""
+        """A client of its own, for who blocks or subscribes. Retries are ours: a script's outcome may be unknown."""
         return Redis.from_url(
             self._url, socket_timeout=socket_timeout, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
         )

@@ -29,9 +29,7 @@ def provider(endpoint: str, share: float, process: str) -> TracerProvider:
     resource = Resource.create(
         {"service.name": "comfyfleet", "service.version": __version__, "service.instance.id": process}
     )
-    made = TracerProvider(
-        resource=resource, sampler=ParentBased(TraceIdRatioBased(share)), shutdown_on_exit=False
-    )  # fmt: skip
+    made = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(share)), shutdown_on_exit=False)
     made.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces")))
     return made
 
