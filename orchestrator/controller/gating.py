@@ -12,7 +12,7 @@ from orchestrator.domain.workflow import Binding, ParamKind, Workflow
 from orchestrator.errors import InvalidRequest
 from orchestrator.graph.bind import patch
 from orchestrator.graph.params import Schema
-from orchestrator.graph.scorers import with_scorers
+from orchestrator.graph.scorers import invalid, with_scorers
 from orchestrator.graph.shape import Graph, pointer, show
 
 
@@ -32,7 +32,7 @@ def workflow_gate(said: Quality, graph: Graph, bind: Mapping[str, Binding], sche
     for param, value in said.on_miss.set.items():
         _check_param(param, value, bind, schema)
     if reseed in said.on_miss.set:
-        raise _invalid(f"{reseed} is drawn anew for every candidate: leave it out of set", "on_miss", "set", reseed)
+        raise invalid(f"{reseed} is drawn anew for every candidate: leave it out of set", "on_miss", "set", reseed)
     return WorkflowGate(policy, most, reseed, said.on_miss.set)
 
 
@@ -60,8 +60,11 @@ def gated(workflow: Workflow, body: WorkflowJob, graph: Graph, schema: Schema) -
         return None
     policy = _asked_for(workflow.quality, body)
     judged, report = with_scorers(graph, policy, workflow.bind)
-    later, _ = with_scorers(patch(graph, workflow.bind, workflow.quality.on_rerun), policy, workflow.bind)
-    return Gated(judged, Gate(policy, report, _redraw(workflow, schema, _difference(judged, later))))
+    on_rerun: Patch = {}
+    if workflow.quality.on_rerun:
+        later, _ = with_scorers(patch(graph, workflow.bind, workflow.quality.on_rerun), policy, workflow.bind)
+        on_rerun = _difference(judged, later)
+    return Gated(judged, Gate(policy, report, _redraw(workflow, schema, on_rerun)))
 
 
 def first_candidates(gate: Gate | None, draw: Draw) -> tuple[Patch, ...]:
@@ -127,15 +130,15 @@ def _difference(before: Graph, after: Graph) -> Patch:
 def _check_sense(said: Quality, most: int) -> None:
     """Refuses what the model of a request allows, and what would have no effect or no end."""
     if repeated := next((n for n, node_id in enumerate(said.images) if node_id in said.images[:n]), None):
-        raise _invalid(f"images names {show(said.images[repeated])} twice", "images", str(repeated))
+        raise invalid(f"images names {show(said.images[repeated])} twice", "images", str(repeated))
     if most < said.candidates:
-        raise _invalid(f"max_candidates is {most}, less than candidates, {said.candidates}", "max_candidates")
+        raise invalid(f"max_candidates is {most}, less than candidates, {said.candidates}", "max_candidates")
     if said.deliver > said.candidates:
-        raise _invalid(f"deliver is {said.deliver}, of {said.candidates} candidates: make more candidates", "deliver")
+        raise invalid(f"deliver is {said.deliver}, of {said.candidates} candidates: make more candidates", "deliver")
     if said.on_miss.set and not said.on_miss.reruns:
-        raise _invalid("set changes params of reruns, and there are none: give on_miss.reruns", "on_miss", "set")
+        raise invalid("set changes params of reruns, and there are none: give on_miss.reruns", "on_miss", "set")
     if said.review.otherwise is Otherwise.REVIEW:
-        raise _invalid("when nobody decides, a review ends with fail or flag", "review", "otherwise")
+        raise invalid("when nobody decides, a review ends with fail or flag", "review", "otherwise")
 
 
 def _reseed(said: Quality, bind: Mapping[str, Binding], schema: Schema, runs: int) -> str:
@@ -146,28 +149,24 @@ def _reseed(said: Quality, bind: Mapping[str, Binding], schema: Schema, runs: in
         if len(seeds) != 1:
             which = f"which of {', '.join(seeds)}" if seeds else "the param whose values make them differ"
             told = f"several candidates of the same params would be the same: name {which} in on_miss.reseed"
-            raise _invalid(told, "on_miss", "reseed")
+            raise invalid(told, "on_miss", "reseed")
         return seeds[0]
     if named not in bind:
-        raise _invalid(f"reseed names {show(named)}, which is no param{suggest(named, bind)}", "on_miss", "reseed")
+        raise invalid(f"reseed names {show(named)}, which is no param{suggest(named, bind)}", "on_miss", "reseed")
     span = schema.span(named)
     if span is None:
-        raise _invalid(f"reseed names {named}, which does not take any integer in a range", "on_miss", "reseed")
+        raise invalid(f"reseed names {named}, which does not take any integer in a range", "on_miss", "reseed")
     if (values := span[1] - span[0] + 1) < runs:
         told = f"reseed names {named}, which takes {values} values, and a job may have {runs} runs: too few to differ"
-        raise _invalid(told, "on_miss", "reseed")
+        raise invalid(told, "on_miss", "reseed")
     return named
 
 
 def _check_param(param: str, value: Any, bind: Mapping[str, Binding], schema: Schema) -> None:
     at = ("on_miss", "set", param)
     if param not in bind:
-        raise _invalid(f"set names {show(param)}, which is no param{suggest(param, bind)}", *at)
+        raise invalid(f"set names {show(param)}, which is no param{suggest(param, bind)}", *at)
     if bind[param].kind is not ParamKind.VALUE:
-        raise _invalid(f"{param} holds an asset, which is the same for all candidates: leave it out of set", *at)
+        raise invalid(f"{param} holds an asset, which is the same for all candidates: leave it out of set", *at)
     if why := schema.objection(param, value):
-        raise _invalid(why, *at)
-
-
-def _invalid(message: str, *at: str) -> InvalidRequest:
-    return InvalidRequest("invalid_quality", message, pointer=pointer(*at))
+        raise invalid(why, *at)

@@ -87,12 +87,12 @@ def _picture(graph: Graph, node_id: str, number: int) -> Any:
     """The link that the judged node takes its pictures from."""
     if node_id not in graph:
         told = f"images names node {show(node_id)}, which the graph does not have"
-        raise _invalid(told, "images", number)
+        raise invalid(told, "images", number)
     inputs = graph[node_id]["inputs"]
     found = next((inputs[name] for name in _PICTURE_INPUTS if is_link(inputs.get(name))), None)
     if found is None:
         told = f"{label(graph, node_id)} takes no pictures, so there is nothing to judge: name a node that saves them"
-        raise _invalid(told, "images", number)
+        raise invalid(told, "images", number)
     return found
 
 
@@ -100,15 +100,15 @@ def _scorer(dimension: str, rule: Rule) -> Scorer:
     """The scorer of a dimension, if the rule gives it what it takes."""
     if dimension not in SCORERS:
         told = f"{show(dimension)} is no dimension of quality; there is {_like(dimension, SCORERS)}"
-        raise _invalid(told, "scores", dimension)
+        raise invalid(told, "scores", dimension)
     scorer = SCORERS[dimension]
     for name in rule.given:
         if name not in scorer.inputs:
             like = _like(name, [*_OF_RULES, *scorer.inputs])
-            raise _invalid(f"{dimension} takes no {show(name)}; it takes {like}", "scores", dimension, name)
+            raise invalid(f"{dimension} takes no {show(name)}; it takes {like}", "scores", dimension, name)
     if missing := [name for name in scorer.required if name not in rule.given]:
         told = f"{dimension} needs {' and '.join(missing)}: a value, or $NAME for a param of the job"
-        raise _invalid(told, "scores", dimension)
+        raise invalid(told, "scores", dimension)
     return scorer
 
 
@@ -118,17 +118,17 @@ def _given(graph: dict[str, Any], at: tuple[str, str], value: Any, bind: Mapping
     takes = SCORERS[dimension].inputs[name]
     if is_link(value):
         if value[0] not in graph:
-            raise _invalid(f"{name} is linked to node {show(value[0])}, which the graph does not have", "scores", *at)
+            raise invalid(f"{name} is linked to node {show(value[0])}, which the graph does not have", "scores", *at)
         return value
     if not isinstance(value, str) or not value.startswith("$"):
         return _plain(at, value, takes)
     param = value[1:]
     if param not in bind:
         told = f"{name} of {dimension} names {value}, and the workflow has no such param; it has {_like(param, bind)}"
-        raise _invalid(told, "scores", *at)
+        raise invalid(told, "scores", *at)
     if bind[param].kind is not takes:
         told = f"{name} of {dimension} takes a param of kind {takes}, and {param} is bound as kind {bind[param].kind}"
-        raise _invalid(told, "scores", *at)
+        raise invalid(told, "scores", *at)
     return _of_param(graph, param, bind[param])
 
 
@@ -136,10 +136,10 @@ def _plain(at: tuple[str, str], value: Any, takes: ParamKind) -> Any:
     dimension, name = at
     if takes is not _PLAIN:
         told = f'{name} of {dimension} takes $NAME, a param of kind {takes}, or a link such as ["4", 0]'
-        raise _invalid(told, "scores", *at)
+        raise invalid(told, "scores", *at)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         told = f"{name} of {dimension} takes text or a number, not {kind_of(value)}: write text in quotes"
-        raise _invalid(told, "scores", *at)
+        raise invalid(told, "scores", *at)
     return value
 
 
@@ -161,7 +161,8 @@ def _like(name: str, known: Iterable[str]) -> str:
     return ", ".join(nearest(name, list(known), 1) or known) or "none"
 
 
-def _invalid(message: str, *at: str | int) -> InvalidRequest:
+def invalid(message: str, *at: str | int) -> InvalidRequest:
+    """Of a gate. `at`: where in `quality`."""
     return InvalidRequest("invalid_quality", message, pointer=pointer(*at))
 
 
