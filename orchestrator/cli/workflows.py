@@ -121,7 +121,7 @@ def validate(file: File, as_json: AsJson = False) -> None:
         return
     out.print(f"{file}: {workflow.name} is valid: {len(workflow.graph)} nodes, {len(workflow.bind)} params")
     for model in asked.models:
-        out.print(f"  needs {model.folder}/{model.name}")
+        out.print(f"  needs {model.path}")
 
 
 @app.command()

@@ -12,6 +12,17 @@ class ModelRef:
     folder: str
     name: str
 
+    @classmethod
+    def at(cls, path: str) -> ModelRef:
+        """From FOLDER/NAME, where the name may have folders of its own."""
+        folder, _, name = path.partition("/")
+        return cls(folder, name)
+
+    @property
+    def path(self) -> str:
+        """FOLDER/NAME, as locks and people write it."""
+        return f"{self.folder}/{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Content:

@@ -30,7 +30,7 @@ def classes(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
 def models(view: WorkerView, group: Group, _fleet: Fleet) -> str | None:
     if view.offer is None or not (missing := lack(group, view.offer).models):
         return None
-    words = f"has no model {_some(tuple(f'{m.folder}/{m.name}' for m in missing))}"
+    words = f"has no model {_some(tuple(model.path for model in missing))}"
     if to_fetch(view, group):
         return f"{words} on its disk: its agent fetches that for runs which no other worker would do sooner"
     faults = [view.offer.faults[ref] for ref in missing if ref in view.offer.faults]

@@ -86,10 +86,10 @@ def _error(group: Group, workers: list[WorkerView]) -> JobError:
         details={
             "pool": group.pool,
             "worker": closest,
-            "missing_models": [f"{ref.folder}/{ref.name}" for ref in least.models],
+            "missing_models": [ref.path for ref in least.models],
             "missing_classes": list(least.classes),
             "workers": {
-                worker: [*(f"{ref.folder}/{ref.name}" for ref in missing.models), *missing.classes]
+                worker: [*(ref.path for ref in missing.models), *missing.classes]
                 for worker, missing in list(lacks.items())[:NAMED]
             },
         },

@@ -38,7 +38,7 @@ class ModelFile:
 
     def __init__(self, ref: ModelRef) -> None:
         self.ref = ref
-        self.path = f"{ref.folder}/{ref.name}"
+        self.path = ref.path
         self.bytes = PRIOR_BYTES.get(ref.folder, PRIOR_BYTES_ELSEWHERE)
 
     def __repr__(self) -> str:

@@ -32,7 +32,7 @@ class ModelDigests:
         self, client: ComfyClient, sizes: Mapping[ModelRef, int], locked: Mapping[str, str], remote: Contents
     ) -> None:
         self._client = client
-        self._locked = {_ref(name): sha256 for name, sha256 in locked.items()}
+        self._locked = {ModelRef.at(name): sha256 for name, sha256 in locked.items()}
         there = {ref: Content(size, self._locked.get(ref)) for ref, size in sizes.items()}
         self.contents: Contents = {**there, **remote}
         self._used: set[str] = set()  # whose digest is worth reading the file for
@@ -40,7 +40,7 @@ class ModelDigests:
 
     def used(self, models: Iterable[ModelRef]) -> None:
         """A run used these."""
-        unknown = {_name(ref) for ref in models if (known := self.contents.get(ref)) and known.sha256 is None}
+        unknown = {ref.path for ref in models if (known := self.contents.get(ref)) and known.sha256 is None}
         if unknown - self._used:
             self._used |= unknown
             self._more.set()
@@ -71,14 +71,6 @@ class ModelDigests:
                 pause_s = POLL_S
 
     def _completed(self, seen: Mapping[str, SeenModel]) -> Contents:
-        found = {_ref(name): model for name, model in seen.items()}
+        found = {ModelRef.at(name): model for name, model in seen.items()}
         told = {ref: Content(model.bytes, model.sha256 or self._locked.get(ref)) for ref, model in found.items()}
         return {**self.contents, **told}
-
-
-def _ref(name: str) -> ModelRef:
-    return ModelRef(*name.split("/", 1))
-
-
-def _name(ref: ModelRef) -> str:
-    return f"{ref.folder}/{ref.name}"

@@ -36,7 +36,7 @@ PAUSE_MAX_S = 1.0
 def lacking(host: Host) -> Contents:
     """What can be fetched there, and is not on its disk."""
     models = host.supply.models if host.supply else {}
-    known = {ModelRef(*name.split("/", 1)): model for name, model in models.items()}
+    known = {ModelRef.at(name): model for name, model in models.items()}
     return {ref: Content(it.bytes, it.sha256, remote=True) for ref, it in known.items() if host.model_file(ref) is None}
 
 
@@ -82,7 +82,7 @@ class Fetcher:
             for model in await asyncio.to_thread(self._there, self._missing()):
                 await self._fetch(model)
             while wanted := self._next():
-                await self._note(f"fetching {_name(wanted)}, which a queued run needs")
+                await self._note(f"fetching {wanted.path}, which a queued run needs")
                 await self._fetch(wanted)
 
     def _next(self) -> ModelRef | None:
@@ -97,30 +97,29 @@ class Fetcher:
         return [model for model in models if self._find(model) is not None]
 
     async def _fetch(self, model: ModelRef) -> None:
-        name = _name(model)
         try:
-            came = await self._bring(model, name)
+            came = await self._bring(model)
         except FleetError as error:
             await self._fail(model, error.message)
             return
         if came:
-            await self._offer(model, name)
+            await self._offer(model)
         else:
-            await self._note(f"no queued run needs {name} any more: what came of it is kept")
+            await self._note(f"no queued run needs {model.path} any more: what came of it is kept")
 
-    async def _offer(self, model: ModelRef, name: str) -> None:
+    async def _offer(self, model: ModelRef) -> None:
         if await self._lists(model):
             await self._know(model, remote=False)
-            await self._note(f"has {name} now")
+            await self._note(f"has {model.path} now")
         else:
-            note = f"its ComfyUI does not list {name}, which was fetched since it was started"
+            note = f"its ComfyUI does not list {model.path}, which was fetched since it was started"
             self._context.complain(note)
             await self._fail(model, note)
 
-    async def _bring(self, model: ModelRef, name: str) -> bool:
+    async def _bring(self, model: ModelRef) -> bool:
         """Whether it is there; otherwise it was given up. Raises what Supply.fetch raises."""
         pace = _Pace()
-        ended = _aside(partial(self._supply.fetch, name, pace))
+        ended = _aside(partial(self._supply.fetch, model.path, pace))
         self._under_way = model, ended
         try:
             await asyncio.wait((ended,))
@@ -167,10 +166,6 @@ def _aside(call: Callable[[], None]) -> asyncio.Future[None]:
 
     threading.Thread(target=run, name="fetch", daemon=True).start()
     return asyncio.wrap_future(ended)
-
-
-def _name(model: ModelRef) -> str:
-    return f"{model.folder}/{model.name}"
 
 
 class _Pace:

@@ -35,7 +35,7 @@ async def inspect(client: ComfyClient, info: WorkerInfo, remote: Contents) -> In
     """Raises WorkerFault when it does not answer as a ComfyUI does."""
     stats = await client.system_stats()
     upload_limit = await client.upload_limit()
-    sizes = {ModelRef(*name.split("/", 1)): size for name, size in (await client.model_sizes()).items()}
+    sizes = {ModelRef.at(name): size for name, size in (await client.model_sizes()).items()}
     object_info, catalog = await _described(client, remote)
     seen = replace(
         info,
