@@ -74,21 +74,21 @@ class _Look:
         self.orders: dict[str, dict[ModelRef, None]] = {}
 
     def at(self, group: Group, ready: Iterable[WorkerView]) -> None:
-        ends: list[float] = []
+        could = {view: files for view in ready if (files := to_fetch(view, group)) and view.id not in group.avoid}
+        if not could:  # of most groups: all have the files
+            return
+        ends = [self._ends_s(view, group, view.wait_s(self._now)) for view in ready if able(view, group)]
         rest: dict[WorkerView, float] = {}
-        for view in ready:
-            if able(view, group):
-                ends.append(self._ends_s(view, group, view.wait_s(self._now)))
-            elif (files := to_fetch(view, group)) and view.id not in group.avoid:
-                ends_s = self._ends_s(view, group, self._begins_s(view, files))
-                if set(files) <= set(self._before.get(view.id, ())):
-                    ends.append(ends_s)
-                    self._order(view, files)
-                else:
-                    rest[view] = ends_s
+        for view, files in could.items():
+            ends_s = self._ends_s(view, group, self._begins_s(view, files))
+            if set(files) <= set(self._before.get(view.id, ())):
+                ends.append(ends_s)
+                self._order(view, files)
+            else:
+                rest[view] = ends_s
         soonest = min(rest, key=lambda view: (rest[view], view.id), default=None)
         if soonest is not None and rest[soonest] < self._done_s(group, ends):
-            self._order(soonest, to_fetch(soonest, group))
+            self._order(soonest, could[soonest])
 
     def _order(self, view: WorkerView, files: Iterable[ModelRef]) -> None:
         self.orders.setdefault(view.id, {}).update(dict.fromkeys(files))
