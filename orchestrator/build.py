@@ -7,7 +7,6 @@ finished while its watchers still see it; then the HTTP server; then what they s
 from __future__ import annotations
 
 import asyncio
-import errno
 import fcntl
 import logging
 import os
@@ -27,7 +26,8 @@ from prometheus_client import REGISTRY
 import orchestrator
 from orchestrator.api.agent import create_agent_app
 from orchestrator.api.app import create_app
-from orchestrator.api.server import BACKLOG, serving
+from orchestrator.api.listening import base_url, listen, take_listener
+from orchestrator.api.server import serving
 from orchestrator.api.services import Services
 from orchestrator.controller.catalogs import Catalogs
 from orchestrator.controller.dispatcher import Dispatcher
@@ -51,7 +51,7 @@ from orchestrator.graph.stage import asset_ids
 from orchestrator.pins.pinned import Pinned, read_lock
 from orchestrator.pins.sources import parse_mirrors
 from orchestrator.scheduling.policy import Rules
-from orchestrator.settings import Settings, TraceSettings, handed_over, host_port
+from orchestrator.settings import Settings, TraceSettings
 from orchestrator.store.embedded import EmbeddedRedis
 from orchestrator.store.redis import RedisStore
 from orchestrator.telemetry import traces
@@ -86,7 +86,7 @@ async def up(settings: Settings, stop: asyncio.Event, announce: Announce) -> Non
     """Controller, agent and, unless the settings name one, a Redis, in this process. `announce` is called with the
     base URL once jobs are taken."""
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(closing(_listener(settings)))
+        listener = stack.enter_context(closing(take_listener(settings.listen)))
         url = settings.redis.url
         if url == "embedded":
             url = await stack.enter_async_context(_embedded_redis(settings))
@@ -99,7 +99,7 @@ async def up(settings: Settings, stop: asyncio.Event, announce: Announce) -> Non
 
 async def controller(settings: Settings, stop: asyncio.Event, announce: Announce) -> None:
     """HTTP, and dispatching while it leads. Raises InvalidRequest when the port is taken, Busy without Redis."""
-    with closing(_listener(settings)) as listener:
+    with closing(take_listener(settings.listen)) as listener:
         async with _shared(settings, settings.redis.url) as shared, _controller(settings, shared, listener) as base:
             announce(base)
             await stop.wait()
@@ -109,7 +109,7 @@ async def agent(settings: Settings, stop: asyncio.Event) -> None:
     """The workers of this node. Raises InvalidRequest when the port of agent_listen is taken, Busy without Redis."""
     async with AsyncExitStack() as stack:
         if settings.agent_listen is not None:
-            listener = stack.enter_context(closing(_listen(settings.agent_listen)))
+            listener = stack.enter_context(closing(listen(settings.agent_listen)))
             await stack.enter_async_context(serving(create_agent_app(REGISTRY), listener))
         shared = await stack.enter_async_context(_shared(settings, settings.redis.url))
         await stack.enter_async_context(_agent(settings, shared))
@@ -232,7 +232,7 @@ async def _controller(settings: Settings, shared: Shared, listener: socket.socke
     app = create_app(services, settings.limits, settings.retention)
     parts = (events, leadership, dispatcher, judge, reaper)
     async with serving(app, listener), _running(*(part.run() for part in parts)):
-        yield _base_url(listener)
+        yield base_url(listener)
 
 
 @asynccontextmanager
@@ -368,32 +368,3 @@ def _limits(recycle: RecycleSettings) -> Limits:
 def _process_name() -> str:
     """Tells controllers and agents apart, on one machine and on many."""
     return f"{socket.gethostname()}-{os.getpid()}"
-
-
-def _listener(settings: Settings) -> socket.socket:
-    """Taken first, so that a second start on the same port disturbs nothing. One that was handed over is held by others
-    as well: whoever connects while we are away waits in it, instead of being refused."""
-    if (number := handed_over()) is not None:
-        listener = socket.socket(fileno=number)
-        listener.set_inheritable(False)
-        return listener
-    return _listen(settings.listen)
-
-
-def _listen(address: str) -> socket.socket:
-    host, port = host_port(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        reasons = {errno.EADDRINUSE: "another process listens there", errno.EADDRNOTAVAIL: "it is no address of ours"}
-        raise InvalidRequest(
-            "cannot_listen",
-            f"cannot listen on {address} ({reasons.get(error.errno or 0, error.strerror)}): "
-            "stop what is there, or choose another (--port, `listen:`, `agent_listen:`)",
-        ) from error
-
-
-def _base_url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

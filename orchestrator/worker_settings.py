@@ -165,7 +165,7 @@ class SupervisionSettings(Group):
     """This many failures within quarantine_window_s, and it is started no more until an operator resumes it."""
     quarantine_window_s: float = Field(default=1800.0, gt=0)
     min_free_gb: float = Field(default=2.0, ge=0)
-    """Below this much free space (GB, 10^9 bytes) for its files it takes no more runs."""
+    """Below this much free space (GB, 10^9 bytes) for its files it takes no more runs. No model is fetched into it."""
 
 
 class WatchdogSettings(Group):

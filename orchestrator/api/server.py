@@ -19,11 +19,11 @@ from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
 from orchestrator.api.errors import refusal, request_id
+from orchestrator.api.listening import BACKLOG
 from orchestrator.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 CLOSE_CONNECTIONS_S = 5.0
 IDLE_S = 75.0  # more than the 60 s of most proxies; a request's headers must have come by then, too
 _OPTIONS: Mapping[str, Any] = {"keepalive_timeout": IDLE_S, "auto_decompress": False, "access_log": None}
