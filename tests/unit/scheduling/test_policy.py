@@ -317,7 +317,7 @@ def test_reasons_tell_the_seconds_the_runners_up_and_who_was_refused() -> None:
         "resident": ["checkpoints/a"], "loads": [],
         "considered": [{"worker": "cold", "wait_s": 0.0, "load_s": 3.3, "execute_s": 4.0, "finish_s": 7.3}],
         "refused": {"drained": "is draining"},
-        "share": {"tenant": "default", "ahead_s": 0.0, "allowed_s": 90.0, "within": True},
+        "share": {"tenant": "default", "ahead_s": 0.0, "allowed_s": 180.0, "within": True},
     }  # fmt: skip
 
 
