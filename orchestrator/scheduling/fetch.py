@@ -78,6 +78,7 @@ class _Look:
         if not could:  # of most groups: all have the files
             return
         ends = [self._ends_s(view, group, view.wait_s(self._now)) for view in ready if able(view, group)]
+        there = bool(ends)
         rest: dict[WorkerView, float] = {}
         for view, files in could.items():
             ends_s = self._ends_s(view, group, self._begins_s(view, files))
@@ -87,7 +88,7 @@ class _Look:
             else:
                 rest[view] = ends_s
         soonest = min(rest, key=lambda view: (rest[view], view.id), default=None)
-        if soonest is not None and rest[soonest] < self._done_s(group, ends):
+        if soonest is not None and rest[soonest] < self._done_s(group, ends, there):
             self._order(soonest, could[soonest])
 
     def _order(self, view: WorkerView, files: Iterable[ModelRef]) -> None:
@@ -103,9 +104,10 @@ class _Look:
         load_s = view.memory.load_s(group.files) * self._index.learned.load_pace(view.id)
         return begins_s + load_s + self._index.learned.execute_s(self._index.next_profile(group), view.gpu)
 
-    def _done_s(self, group: Group, ends: list[float]) -> float:
-        """Seconds until the last of the group's runs would be done with workers that do the next one in so long."""
+    def _done_s(self, group: Group, ends: list[float], there: bool) -> float:
+        """Seconds until the group's runs would be done with workers that do the next one in so long. `there`: one of
+        them has the files; then one more run is expected, as who asked for a model will ask for it again."""
         if not ends:
             return inf
         work_s = sum(trait.count * self._index.learned.execute_s(trait.profile, "") for trait in group.traits())
-        return min(ends) + work_s * (group.size - 1) / group.size / len(ends)
+        return min(ends) + work_s * (group.size - 1 + there) / group.size / len(ends)

@@ -122,6 +122,16 @@ def test_a_copy_comes_to_a_gpu_that_is_faster_by_more_than_fetching_takes() -> N
         assert fetches(index, {}, 0.0) == expected
 
 
+def test_whoever_asked_for_a_model_is_expected_to_ask_once_more() -> None:
+    for seconds, expected in ((15.0, orders()), (25.0, orders(lacks="a"))):  # fetching takes 20 s
+        index = Index()
+        learn(index, "flow@1", seconds)
+        joins(index, "has", has="a")
+        joins(index, "lacks")
+        index.queued(entry(1, "a"), 0.0)
+        assert fetches(index, {}, 0.0) == expected
+
+
 def test_the_more_runs_wait_the_more_workers_fetch() -> None:
     index = Index()
     learn(index, "flow@1", 10.0)
