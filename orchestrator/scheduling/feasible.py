@@ -95,7 +95,8 @@ def fits(view: WorkerView, groups: Iterable[Group], fleet: Fleet) -> Iterator[Gr
     offer = view.offer
     if offer is not None:
         for group in groups:
-            if _passes(view, offer, group, fleet):
+            # Nearly always the memo alone tells.
+            if (not group.avoid and group.lacks.get(offer) is NOTHING) or _passes(view, offer, group, fleet):
                 yield group
 
 

@@ -61,6 +61,7 @@ class WorkerView:
         "down_since",
         "epoch",
         "files",
+        "first_s",
         "held",
         "id",
         "info",
@@ -84,6 +85,7 @@ class WorkerView:
         self.delivering: dict[int, Held] = {}  # executed; the outputs are under way
         self.since = 0.0  # when the first of `held` began, or could have
         self.work_s = 0.0  # expected of all of `held`
+        self.first_s = 0.0  # and of the first of them
         self.doubted = False  # the store refused it a run: nothing more until it was read again
         self.files: frozenset[ModelFile] = frozenset()  # as its pool has noted them
         self.closes_at = inf  # when it is looked at again, as a short run that it executes was none
@@ -103,7 +105,7 @@ class WorkerView:
         """Expected seconds until it could begin another run."""
         if not self.held:
             return 0.0
-        first = self.first.work_s
+        first = self.first_s
         elapsed = max(0.0, now - self.since)
         return self.work_s - first + max(first - elapsed, OVERRUN * elapsed)
 
@@ -113,7 +115,7 @@ class WorkerView:
             return -inf
         if not self.held:
             return inf
-        first = self.first.work_s
+        first = self.first_s
         if first > SHORT_S or (len(self.held) > 1 and self.work_s - first >= COVER_S) or len(self.held) >= MAX_HELD:
             return -inf
         return self.since + SHORT_S
@@ -131,7 +133,7 @@ class WorkerView:
 
     def give(self, number: int, held: Held, now: float) -> None:
         if not self.held:
-            self.since = now
+            self.since, self.first_s = now, held.work_s
         self.held[number] = held
         self.work_s += held.work_s
         self.memory.use(held.trait.group.files)
@@ -167,8 +169,10 @@ class WorkerView:
         return held
 
     def _recount(self, since: float) -> None:
+        works = [held.work_s for held in self.held.values()]
         self.since = since
-        self.work_s = sum(held.work_s for held in self.held.values())
+        self.work_s = sum(works)
+        self.first_s = works[0] if works else 0.0
 
 
 class Holders:

@@ -7,7 +7,7 @@ runs do. A run leaves a group's heap lazily: a ticket that is not the run's vali
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
 from orchestrator.domain.needs import ModelRef, Needs
@@ -121,22 +121,23 @@ class Line:
 
     def __init__(self) -> None:
         self._heads: list[int] = []
-        self._groups: dict[int, Group] = {}
+        self._groups: list[Group] = []  # each at the place of its head
 
     def __len__(self) -> int:
         return len(self._heads)
 
     def __iter__(self) -> Iterator[Group]:
-        groups = self._groups
-        return (groups[head] for head in self._heads)
+        return iter(self._groups)
 
     def add(self, head: int, group: Group) -> None:
-        insort(self._heads, head)
-        self._groups[head] = group
+        at = bisect_left(self._heads, head)
+        self._heads.insert(at, head)
+        self._groups.insert(at, group)
 
     def remove(self, head: int) -> None:
-        del self._heads[bisect_left(self._heads, head)]
-        del self._groups[head]
+        at = bisect_left(self._heads, head)
+        del self._heads[at]
+        del self._groups[at]
 
 
 class Queue:
@@ -168,7 +169,10 @@ class Queue:
             group.standing_s = tickets.standing_s(head)
             group.excess = head >= tickets.EXCESS
             self.line.add(head, group)
-            self.families.setdefault(group.anchor, Line()).add(head, group)
+            family = self.families.get(group.anchor)
+            if family is None:
+                family = self.families[group.anchor] = Line()
+            family.add(head, group)
         else:
             del self._groups[group.needs, group.avoid]
             self.avoiding.pop(group, None)

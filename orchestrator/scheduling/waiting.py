@@ -74,19 +74,20 @@ class Waiting:
 
     def leave(self, number: int) -> Place | None:
         """A run is queued no more, if it was."""
-        place = self.place(number)
-        if place is None:
+        ticket = self._tickets.pop(number, None)
+        if ticket is None:
             return None
-        ticket = self._tickets.pop(number)
-        trait, group = place.trait, place.trait.group
+        trait = self.trait(ticket)
+        group = trait.group
         pool = self._pools[group.pool]
+        tenant = pool.fairness.numbered(tickets.tenant(ticket))
         group.remove(trait, self._tickets)
         if not trait.count:
             self._traits[trait.number] = None
             self._free.append(trait.number)
         pool.queue.settle(group, self._tickets)
-        pool.fairness.leave(place.tenant, within=ticket < tickets.EXCESS)
-        return place
+        pool.fairness.leave(tenant, within=ticket < tickets.EXCESS)
+        return Place(ticket, trait, tenant)
 
     def promote(self, pool: Pool) -> None:
         """Has the runs that are within their tenants' shares by now stand there."""
