@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from orchestrator.scheduling.fleet import Fleet, WorkerView
@@ -35,7 +35,7 @@ def cost(view: WorkerView, group: Group, profile: str, learned: Learned, now: fl
     )
 
 
-def evict_s(view: WorkerView, files: Iterable[ModelFile], fleet: Fleet) -> float:
+def evict_s(view: WorkerView, files: Sequence[ModelFile], fleet: Fleet) -> float:
     """Seconds of reloading that the load would cause: what it pushes out, shared among all who hold the same too.
 
     What falls below the floor of a warm pool is brought back for certain, by a whole warm-up.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -61,9 +61,10 @@ class Explanation(NamedTuple):
         return f"; it had waited for {self.waited_for}, which held its models and was expected to be done sooner"
 
 
-def explain(index: Index, pool: Pool, group: Group, chosen: WorkerView, its: Cost, now: float) -> Explanation:
-    """Of an assignment that is about to be booked."""
-    profile = index.next_profile(group)
+def explain(
+    index: Index, pool: Pool, group: Group, profile: str, chosen: WorkerView, its: Cost, now: float
+) -> Explanation:
+    """Of an assignment that is about to be booked: of the group's next run, whose profile this is."""
     considered: list[tuple[str, Cost]] = []
     refused: list[tuple[str, str]] = []
     for view in _others(pool.fleet, group, chosen):
@@ -123,8 +124,10 @@ def _terms(its: Cost) -> dict[str, float]:
     }
 
 
-def _others(fleet: Fleet, group: Group, chosen: WorkerView) -> Iterator[WorkerView]:
+def _others(fleet: Fleet, group: Group, chosen: WorkerView) -> Iterable[WorkerView]:
     """A bounded sample: first who holds the heaviest file, then who is open, then who is there."""
     holders = fleet.holders.of(group.anchor) if group.anchor else ()
     some = chain(islice(holders, OTHERS - 1), islice(fleet.open, 2), islice(fleet.workers.values(), OTHERS + 1))
-    return islice((view for view in dict.fromkeys(some) if view is not chosen), OTHERS)
+    others = dict.fromkeys(some)
+    others.pop(chosen, None)
+    return islice(others, OTHERS)

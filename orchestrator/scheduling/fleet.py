@@ -62,6 +62,7 @@ class WorkerView:
         "epoch",
         "files",
         "first_s",
+        "gpu",
         "held",
         "id",
         "info",
@@ -76,6 +77,7 @@ class WorkerView:
     def __init__(self, info: WorkerInfo) -> None:
         self.id = info.id
         self.info = info
+        self.gpu = _gpu(info)
         self.epoch = 0
         self.state = WorkerState.STARTING
         self.note: str | None = None  # why it is in this state
@@ -91,10 +93,6 @@ class WorkerView:
         self.closes_at = inf  # when it is looked at again, as a short run that it executes was none
         self.down_since: float | None = None
         self.awaited: dict[Group, None] = {}  # groups that wait for this worker though another is free
-
-    @property
-    def gpu(self) -> str:
-        return self.info.gpu or self.info.device or ""
 
     @property
     def first(self) -> Held:
@@ -127,6 +125,7 @@ class WorkerView:
         elif self.down_since is None:
             self.down_since = now
         self.info, self.state, self.note, self.offer = worker.info, worker.state, worker.note, offer
+        self.gpu = _gpu(worker.info)
         self.epoch = worker.epoch
         self.memory.resize(worker.info.vram_bytes, worker.info.ram_bytes)
         self.doubted = False
@@ -173,6 +172,11 @@ class WorkerView:
         self.since = since
         self.work_s = sum(works)
         self.first_s = works[0] if works else 0.0
+
+
+def _gpu(info: WorkerInfo) -> str:
+    """The kind by which times are learned."""
+    return info.gpu or info.device or ""
 
 
 class Holders:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S, UNTOLD, ModelFile
 
@@ -52,26 +52,24 @@ class Memory:
         """Seconds to bring the file from RAM into VRAM, by the priors."""
         return FIXED_S + self.contents.bytes(file) / RAM_BYTES_S
 
-    def use(self, files: Iterable[ModelFile]) -> None:
+    def use(self, files: Sequence[ModelFile]) -> None:
         """A run with these files was given to the worker: by its turn they are in VRAM."""
         vram, ram = self.vram, self.ram
         came = False
-        wanted: dict[ModelFile, None] = {}
         for file in files:
-            wanted[file] = None
             if file in vram:
                 del vram[file]
             else:
                 came = True
                 ram.pop(file, None)
-        vram.update(wanted)
-        sinking = self._oldest_beyond(vram, self.vram_bytes, wanted)
+            vram[file] = None
+        sinking = self._oldest_beyond(vram, self.vram_bytes, files)
         if came or sinking:
             self.moved = True
             for file in sinking:
                 del vram[file]
                 ram[file] = None
-            for file in self._oldest_beyond(ram, self.ram_bytes, {}):
+            for file in self._oldest_beyond(ram, self.ram_bytes):
                 del ram[file]
 
     def stage(self, files: Iterable[ModelFile]) -> None:
@@ -80,26 +78,26 @@ class Memory:
             if file not in self.vram:
                 self.ram.pop(file, None)
                 self.ram[file] = None
-        for file in self._oldest_beyond(self.ram, self.ram_bytes, {}):
+        for file in self._oldest_beyond(self.ram, self.ram_bytes):
             del self.ram[file]
         self.moved = True
 
     def pushed_out_of_ram_by(self, files: Iterable[ModelFile]) -> list[ModelFile]:
         """What would leave RAM if these were staged."""
-        wanted = dict.fromkeys(files)
-        return self._oldest_beyond(self.ram | wanted, self.ram_bytes, {})
+        return self._oldest_beyond(self.ram | dict.fromkeys(files), self.ram_bytes)
 
-    def pushed_out_by(self, files: Iterable[ModelFile]) -> list[ModelFile]:
+    def pushed_out_by(self, files: Sequence[ModelFile]) -> list[ModelFile]:
         """What would leave VRAM if a run with these files came."""
-        wanted = dict.fromkeys(files)
-        return self._oldest_beyond(self.vram | wanted, self.vram_bytes, wanted)
+        vram = self.vram
+        room = self.vram_bytes - self.contents.total([file for file in files if file not in vram])
+        return self._oldest_beyond(vram, room, files)
 
     def _oldest_beyond(
-        self, tier: dict[ModelFile, None], capacity: float, kept: dict[ModelFile, None]
+        self, tier: dict[ModelFile, None], capacity: float, kept: Sequence[ModelFile] = ()
     ) -> list[ModelFile]:
         """The least recently used files that must go for the others to fit; `kept` stay even if they do not fit."""
         size = self.contents.bytes
-        excess = sum(map(size, tier)) - capacity
+        excess = self.contents.total(tier) - capacity
         gone: list[ModelFile] = []
         for file in tier:
             if excess <= 0:

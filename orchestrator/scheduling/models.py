@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.domain.needs import Content, ModelRef
@@ -73,6 +73,12 @@ class Contents:
             return file.bytes
         content = self.of(file)
         return content.bytes if content and content.bytes else file.bytes
+
+    def total(self, files: Iterable[ModelFile]) -> int:
+        """Bytes of all of them."""
+        if not self._by_ref:
+            return sum([file.bytes for file in files])
+        return sum(map(self.bytes, files))
 
     def sha256(self, file: ModelFile) -> str | None:
         content = self.of(file)

@@ -8,7 +8,7 @@ included: then it waits for that one, within bounds.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from math import inf
@@ -113,8 +113,9 @@ class _Match:
 
     def _workers_are_scarce(self) -> bool:
         """Or there are groups that a fresh worker has to look at before a fresh group may have it."""
-        fresh = sum(group.head is not None for group in self._pool.fresh_groups)
-        return len(self._fleet.open) <= len(self._line) or fresh < len(self._line)
+        if len(self._fleet.open) <= len(self._line):
+            return True
+        return sum(group.head is not None for group in self._pool.fresh_groups) < len(self._line)
 
     def _serve_workers(self) -> None:
         """Each fresh worker takes runs while it is open and there is one for it."""
@@ -149,41 +150,53 @@ class _Match:
     def _choose_group(self, view: WorkerView) -> Group | None:
         """The group whose next run this worker should take: the least loading among those that may overtake."""
         oldest = list(islice(fits(view, self._line, self._fleet), self._rules.heads))
-        first = next((group for group in oldest if not self._should_wait(group, view)), None)
-        if first is None and len(oldest) == self._rules.heads:
-            first = oldest[0]  # so many cannot all be served by others in time
-        if first is None:
+        found = self._first(view, oldest)
+        if found is None:
             return None
-        residents = self._residents(view)
-        vram, pace = view.memory.vram, self._index.learned.load_pace(view.id)
-        shared = self._pool.fairness.backlogged > 1
-        best, least = first, view.memory.load_s(first.files) * pace + self._evict_s(view, first)
-        for group in chain(residents, oldest):
-            if shared and group.excess and not first.excess:
-                continue
+        best, least = first, _ = found
+        memory, pace = view.memory, self._index.learned.load_pace(view.id)
+        outranked = not first.excess and self._pool.fairness.backlogged > 1
+        for group in chain(self._residents(view), oldest):
             later_s = group.standing_s - first.standing_s
             score = later_s * AGE_WEIGHT
-            at_least = score if group.anchor in vram else score + group.reload_s * pace
-            if at_least >= least or later_s > self._rules.overtake_s or group is first:
+            warm = group.anchor in memory.vram
+            at_least = score if warm else score + group.reload_s * pace
+            if at_least >= least or later_s > self._rules.overtake_s or group is first or (outranked and group.excess):
                 continue
-            score += view.memory.load_s(group.files) * pace
-            if score < least and group.anchor not in vram:
-                score += self._evict_s(view, group)
-            if score < least and not self._should_wait(group, view):
+            load_s = memory.load_s(group.files) * pace
+            score += load_s
+            if score >= least:
+                continue
+            evict_s = 0.0 if warm else self._evict_s(view, group)
+            score += evict_s
+            if score < least and not self._should_wait(group, view, load_s, evict_s):
                 best, least = group, score
         return best
+
+    def _first(self, view: WorkerView, oldest: Sequence[Group]) -> tuple[Group, float] | None:
+        """The oldest that need not wait, with the seconds that it and others would load; None if there is none."""
+        for group in oldest:
+            load_s, evict_s = self._load_s(view, group), self._evict_s(view, group)
+            if not self._should_wait(group, view, load_s, evict_s):
+                return group, load_s + evict_s
+        if len(oldest) < self._rules.heads:
+            return None
+        group = oldest[0]  # so many cannot all be served by others in time
+        return group, self._load_s(view, group) + self._evict_s(view, group)
 
     def _choose_worker(self, group: Group) -> WorkerView | None:
         """The open worker that would finish the group's next run soonest; None if there is none, or it should wait.
 
         Behind a run that takes nobody knows how long it goes only if there is no other."""
         best: WorkerView | None = None
-        least = True, inf
+        least, load_s, evict_s = (True, inf), 0.0, 0.0
+        profile = self._index.next_profile(group)
         for view in self._open_for(group):
-            total = self._is_trying(view), self._total_s(view, group)
+            its, evicts_s = self._cost(view, group, profile), self._evict_s(view, group)
+            total = self._is_trying(view), its.finish_s + evicts_s
             if total < least:
-                best, least = view, total
-        return None if best is None or self._should_wait(group, best) else best
+                best, least, load_s, evict_s = view, total, its.load_s, evicts_s
+        return None if best is None or self._should_wait(group, best, load_s, evict_s) else best
 
     def _open_for(self, group: Group) -> Iterable[WorkerView]:
         """Open workers to choose from: those that hold the group's heaviest file, and those open for longest."""
@@ -199,12 +212,13 @@ class _Match:
         found: list[Group] = []
         for file in chain((None,), view.memory.vram, view.memory.ram):
             family = families.get(file)
-            if family:
+            if family is not None:
                 found += islice(fits(view, family, self._fleet), SIBLINGS)
         return found
 
-    def _should_wait(self, group: Group, view: WorkerView) -> bool:
-        """Whether workers that hold the group's files will have served all of it before this one could.
+    def _should_wait(self, group: Group, view: WorkerView, load_s: float, evict_s: float) -> bool:
+        """Whether workers that hold the group's files will have served all of it before this one could, which would
+        load for `load_s`, and have others load for `evict_s`.
 
         Then the group waits: until the worker that it hopes for takes something, or for as long as loading would take.
         So it does, and all of it together, while one of its profile is tried for the first time, as what looks like a
@@ -217,20 +231,21 @@ class _Match:
         holders = self._fleet.holders.of(group.anchor)
         if not holders:
             return False
-        ours = self._cost(view, group)
-        ours_s = ours.finish_s + self._evict_s(view, group)
-        behind_s = (group.size - 1) * ours.execute_s / max(1, len(holders))
-        tried = self._first_try(islice(holders, self._rules.heads), self._index.next_profile(group))
-        if tried is not None and self._now - tried.since < ours.load_s:
-            self._index.wait_for(tried, group, tried.since + ours.load_s)
+        profile = self._index.next_profile(group)
+        execute_s = self._index.learned.execute_s(profile, view.gpu)
+        tried = self._first_try(islice(holders, self._rules.heads), profile)
+        if tried is not None and self._now - tried.since < load_s:
+            self._index.wait_for(tried, group, tried.since + load_s)
             return True
-        if behind_s >= ours_s:
+        ours_s = view.wait_s(self._now) + load_s + execute_s + evict_s
+        limit_s = ours_s - (group.size - 1) * execute_s / len(holders)
+        if limit_s <= 0:
             return False
         for other in islice(holders, self._rules.heads):
-            if other is view or refusal(other, group, self._fleet) is not None:
+            if other is view or not self._sooner(other, group, profile, limit_s):
                 continue
-            if self._sooner(other, group, ours_s - behind_s):
-                self._index.wait_for(other, group, self._now + ours.load_s)
+            if refusal(other, group, self._fleet) is None:
+                self._index.wait_for(other, group, self._now + load_s)
                 return True
         return False
 
@@ -245,26 +260,26 @@ class _Match:
         """Whether it executes what was never seen to end: what is left of it is a mere guess."""
         return bool(view.held) and not self._index.learned.knows(view.first.trait.profile)
 
-    def _sooner(self, view: WorkerView, group: Group, limit_s: float) -> bool:
+    def _sooner(self, view: WorkerView, group: Group, profile: str, limit_s: float) -> bool:
         """Whether the group's next run would be done there, and what that costs others paid, in less than this."""
         if view.wait_s(self._now) >= limit_s or self._is_trying(view):
             return False
-        finish_s = self._cost(view, group).finish_s
+        finish_s = self._cost(view, group, profile).finish_s
         return finish_s < limit_s and finish_s + self._evict_s(view, group) < limit_s
 
-    def _cost(self, view: WorkerView, group: Group) -> Cost:
-        return cost(view, group, self._index.next_profile(group), self._index.learned, self._now)
+    def _cost(self, view: WorkerView, group: Group, profile: str) -> Cost:
+        return cost(view, group, profile, self._index.learned, self._now)
+
+    def _load_s(self, view: WorkerView, group: Group) -> float:
+        return view.memory.load_s(group.files) * self._index.learned.load_pace(view.id)
 
     def _evict_s(self, view: WorkerView, group: Group) -> float:
         return evict_s(view, group.files, self._fleet)
 
-    def _total_s(self, view: WorkerView, group: Group) -> float:
-        """Seconds until the group's next run would be done there, and what that costs others."""
-        return self._cost(view, group).finish_s + self._evict_s(view, group)
-
     def _assign(self, group: Group, view: WorkerView) -> None:
-        its = self._cost(view, group)
-        explanation = explain(self._index, self._pool, group, view, its, self._now)
+        profile = self._index.next_profile(group)
+        its = self._cost(view, group, profile)
+        explanation = explain(self._index, self._pool, group, profile, view, its, self._now)
         held = self._index.take(group)
         held.load_s, held.execute_s = its.load_s, its.execute_s
         self._index.give(held, view, self._now)
