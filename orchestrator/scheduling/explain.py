@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.domain.run import QueueEntry
 from orchestrator.domain.worker import Worker
+from orchestrator.scheduling import ticket as tickets
 from orchestrator.scheduling.cost import Cost, cost
 from orchestrator.scheduling.feasible import refusal
 from orchestrator.scheduling.fleet import Fleet, WorkerView
@@ -74,7 +75,7 @@ def explain(
         else:
             refused.append((view.id, reason))
     vram, files = chosen.memory.vram, group.files
-    tenant = index.waiting.tenant(group.next)
+    tenant = pool.fairness.numbered(tickets.tenant(group.next))
     return Explanation(
         its,
         tuple([file.path for file in files if file in vram]),

@@ -262,9 +262,10 @@ class _Match:
 
     def _sooner(self, view: WorkerView, group: Group, profile: str, limit_s: float) -> bool:
         """Whether the group's next run would be done there, and what that costs others paid, in less than this."""
-        if view.wait_s(self._now) >= limit_s or self._is_trying(view):
+        wait_s, execute_s = view.wait_s(self._now), self._index.learned.execute_s(profile, view.gpu)
+        if wait_s + execute_s >= limit_s or self._is_trying(view):
             return False
-        finish_s = self._cost(view, group, profile).finish_s
+        finish_s = wait_s + self._load_s(view, group) + execute_s
         return finish_s < limit_s and finish_s + self._evict_s(view, group) < limit_s
 
     def _cost(self, view: WorkerView, group: Group, profile: str) -> Cost:
