@@ -199,7 +199,7 @@ def _check(compiled: Compiled, pool: str) -> None:
 
 
 def _seen(view: WorkerView, pool: Pool, groups: list[Group], targets: list[_Target], now: float) -> Seen:
-    could = any(True for _ in fits(view, islice(pool.queue.line, HEADS), pool.fleet))
+    could = bool(fits(view, islice(pool.queue.line, HEADS), pool.fleet, 1))
     busy = bool(view.held or view.delivering or view.doubted) or now - view.since < IDLE_S
     return Seen(
         view.id,

@@ -26,10 +26,10 @@ class Explanation(NamedTuple):
     """What there is to say of an assignment, before it is booked; put into words where it is carried out."""
 
     its: Cost
-    resident: tuple[str, ...]  # paths of files that the worker holds
-    loads: tuple[str, ...]
-    considered: tuple[tuple[str, Cost], ...]  # by worker
-    refused: tuple[tuple[str, str], ...]
+    resident: Sequence[str]  # paths of files that the worker holds
+    loads: Sequence[str]
+    considered: Sequence[tuple[str, Cost]]  # by worker
+    refused: Sequence[tuple[str, str]]
     tenant: str
     ahead_s: float  # GPU-seconds (by weight) that its tenant is ahead of what all are measured by
     allowed_s: float
@@ -43,8 +43,8 @@ class Explanation(NamedTuple):
         return {
             "why": _why(self.its, self.loads, considered) + self._waited(),
             **_terms(self.its),
-            "resident": list(self.resident[:FILES]),
-            "loads": list(self.loads[:FILES]),
+            "resident": self.resident[:FILES],
+            "loads": self.loads[:FILES],
             "considered": considered,
             "refused": dict(self.refused),
             **({"waited_for": self.waited_for} if self.waited_for else {}),
@@ -74,14 +74,14 @@ def explain(
             considered.append((view.id, cost(view, group, profile, index.learned, now)))
         else:
             refused.append((view.id, reason))
-    vram, files = chosen.memory.vram, group.files
+    vram = chosen.memory.vram
     tenant = pool.fairness.numbered(tickets.tenant(group.next))
     return Explanation(
         its,
-        tuple([file.path for file in files if file in vram]),
-        tuple([file.path for file in files if file not in vram]),
-        tuple(considered),
-        tuple(refused),
+        [file.path for file in group.files if file in vram],
+        [file.path for file in group.files if file not in vram],
+        considered,
+        refused,
         tenant.name,
         tenant.had - pool.fairness.level,
         pool.fairness.allowance_s,

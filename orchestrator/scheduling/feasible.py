@@ -5,7 +5,7 @@ A worker that passes them all could execute the run; how soon is cost.py's matte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from orchestrator.domain.needs import ModelRef
 from orchestrator.domain.worker import WorkerState
@@ -90,14 +90,18 @@ def roomy(view: WorkerView, group: Group) -> bool:
     return not over or view.info.vram_bytes is None or view.info.vram_bytes > over
 
 
-def fits(view: WorkerView, groups: Iterable[Group], fleet: Fleet) -> Iterator[Group]:
-    """Those of the groups that an open worker passes all CHECKS for; what decisions ask most often."""
+def fits(view: WorkerView, groups: Iterable[Group], fleet: Fleet, most: int) -> list[Group]:
+    """The first of the groups that an open worker passes all CHECKS for, so many at most; what decisions ask most."""
+    found: list[Group] = []
     offer = view.offer
     if offer is not None:
         for group in groups:
             # Nearly always the memo alone tells.
             if (not group.avoid and group.lacks.get(offer) is NOTHING) or _passes(view, offer, group, fleet):
-                yield group
+                found.append(group)
+                if len(found) == most:
+                    break
+    return found
 
 
 def _passes(view: WorkerView, offer: Offer, group: Group, fleet: Fleet) -> bool:

@@ -258,22 +258,23 @@ class Fleet:
 
     def update(self, view: WorkerView, is_open: bool) -> None:
         """Takes over what the worker holds now, and whether it is open."""
-        files = view.files
+        was_open = view in self.open
+        if was_open and not is_open:
+            del self.open[view]
+            self.open_holders.remove(view, view.files)
         if view.memory.moved:
             view.memory.moved = False
             files = view.memory.files()
-            self.holders.remove(view, view.files - files)
-            self.holders.add(view, files - view.files)
-            if view in self.open:
-                self.open_holders.remove(view, view.files - files)
-                self.open_holders.add(view, files - view.files)
+            gone, came = view.files - files, files - view.files
             view.files = files
-        if is_open and view not in self.open:
+            self.holders.remove(view, gone)
+            self.holders.add(view, came)
+            if was_open and is_open:
+                self.open_holders.remove(view, gone)
+                self.open_holders.add(view, came)
+        if is_open and not was_open:
             self.open[view] = None
-            self.open_holders.add(view, files)
-        elif not is_open and view in self.open:
-            del self.open[view]
-            self.open_holders.remove(view, files)
+            self.open_holders.add(view, view.files)
 
     def tell(self, view: WorkerView, contents: Contents) -> None:
         """What the worker has under the names of its files: those that it holds are noted as that."""

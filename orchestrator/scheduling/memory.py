@@ -89,15 +89,19 @@ class Memory:
     def pushed_out_by(self, files: Sequence[ModelFile]) -> list[ModelFile]:
         """What would leave VRAM if a run with these files came."""
         vram = self.vram
-        room = self.vram_bytes - self.contents.total([file for file in files if file not in vram])
-        return self._oldest_beyond(vram, room, files)
+        return self._oldest_beyond(vram, self.vram_bytes, files, [file for file in files if file not in vram])
 
     def _oldest_beyond(
-        self, tier: dict[ModelFile, None], capacity: float, kept: Sequence[ModelFile] = ()
+        self,
+        tier: dict[ModelFile, None],
+        capacity: float,
+        kept: Sequence[ModelFile] = (),
+        coming: Sequence[ModelFile] = (),
     ) -> list[ModelFile]:
-        """The least recently used files that must go for the others to fit; `kept` stay even if they do not fit."""
-        size = self.contents.bytes
-        excess = self.contents.total(tier) - capacity
+        """The least recently used files that must go for the others, and those that are coming, to fit; `kept` stay
+        even if they do not fit."""
+        size, total = self.contents.bytes, self.contents.total
+        excess = total(tier) + total(coming) - capacity
         gone: list[ModelFile] = []
         for file in tier:
             if excess <= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from orchestrator.domain.needs import Content, ModelRef
 
@@ -45,6 +46,9 @@ class ModelFile:
         return f"ModelFile({self.path})"
 
 
+_BYTES = attrgetter("bytes")
+
+
 def reload_s(file: ModelFile) -> float:
     """Seconds to bring a file from RAM into VRAM."""
     return FIXED_S + file.bytes / RAM_BYTES_S
@@ -77,7 +81,7 @@ class Contents:
     def total(self, files: Iterable[ModelFile]) -> int:
         """Bytes of all of them."""
         if not self._by_ref:
-            return sum([file.bytes for file in files])
+            return sum(map(_BYTES, files))
         return sum(map(self.bytes, files))
 
     def sha256(self, file: ModelFile) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.scheduling import ticket as tickets
 from orchestrator.scheduling.cost import Cost, cost, evict_s
@@ -39,8 +39,10 @@ class Rules:
     weights: Mapping[str, float] = field(default_factory=dict[str, float])  # of tenants, where they are not 1
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+UNTUNED = Rules()
+
+
+class Placement(NamedTuple):
     """One run for one worker. The index has it booked already."""
 
     run_id: str
@@ -54,8 +56,7 @@ class Placement:
         return self.explanation.reasons()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """`wake_at`: when to decide again if nothing happens before; None: not before something happens."""
 
     placements: tuple[Placement, ...]
@@ -78,7 +79,7 @@ def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
             pool.review_due = False
             refusals += review(index, pool, now)
         if pool.fresh_workers or pool.fresh_groups:
-            _Match(index, pool, now, rules or Rules(), placements).run()
+            _Match(index, pool, now, rules or UNTUNED, placements).run()
         if pool.fresh_workers or pool.fresh_groups:
             index.stirred[pool] = None  # the plan is full
     more = len(placements) >= AT_ONCE
@@ -86,9 +87,13 @@ def decide(index: Index, now: float, rules: Rules | None = None) -> Plan:
 
 
 def _prefetch(index: Index, placements: list[Placement]) -> tuple[Prefetch, ...]:
-    views = dict.fromkeys(index.view(placement.worker) for placement in placements)
-    found = (prefetch(index.pools[view.info.pool], view) for view in views)
-    return tuple(order for order in found if order is not None)
+    orders: list[Prefetch] = []
+    for worker in dict.fromkeys([placement.worker for placement in placements]):
+        view = index.view(worker)
+        order = prefetch(index.pools[view.info.pool], view)
+        if order is not None:
+            orders.append(order)
+    return tuple(orders)
 
 
 class _Match:
@@ -149,7 +154,7 @@ class _Match:
 
     def _choose_group(self, view: WorkerView) -> Group | None:
         """The group whose next run this worker should take: the least loading among those that may overtake."""
-        oldest = list(islice(fits(view, self._line, self._fleet), self._rules.heads))
+        oldest = fits(view, self._line, self._fleet, self._rules.heads)
         found = self._first(view, oldest)
         if found is None:
             return None
@@ -213,7 +218,7 @@ class _Match:
         for file in chain((None,), view.memory.vram, view.memory.ram):
             family = families.get(file)
             if family is not None:
-                found += islice(fits(view, family, self._fleet), SIBLINGS)
+                found += fits(view, family, self._fleet, SIBLINGS)
         return found
 
     def _should_wait(self, group: Group, view: WorkerView, load_s: float, evict_s: float) -> bool:

@@ -8,7 +8,6 @@ push the last copy of another file out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
 from typing import NamedTuple
 
 from orchestrator.domain.needs import ModelRef
@@ -34,7 +33,7 @@ def prefetch(pool: Pool, view: WorkerView) -> Prefetch | None:
     if view.info.kind is not WorkerKind.SUPERVISED:
         return None
     fleet = pool.fleet
-    for group in islice(fits(view, pool.queue.line, fleet), HEADS):
+    for group in fits(view, pool.queue.line, fleet, HEADS):
         cold = [file for file in group.files if not fleet.holders.of(file)]
         if cold and _spares(view.memory.pushed_out_of_ram_by(cold), fleet):
             view.memory.stage(cold)
