@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import inf
 
 from orchestrator.scheduling.models import DISK_BYTES_S, FIXED_S, RAM_BYTES_S, UNTOLD, ModelFile
 
@@ -39,13 +40,15 @@ class Memory:
     def files(self) -> frozenset[ModelFile]:
         return frozenset(self.vram) | self.ram.keys()
 
-    def load_s(self, files: Iterable[ModelFile]) -> float:
-        """Seconds to bring the files into VRAM, by the priors."""
+    def load_s(self, files: Iterable[ModelFile], most: float = inf) -> float:
+        """Seconds to bring the files into VRAM, by the priors. Infinite as soon as they are seen to be over `most`."""
         seconds = 0.0
         vram = self.vram
         for file in files:
             if file not in vram:
                 seconds += FIXED_S + self.contents.bytes(file) / (RAM_BYTES_S if file in self.ram else DISK_BYTES_S)
+                if seconds > most:
+                    return inf
         return seconds
 
     def reload_s(self, file: ModelFile) -> float:

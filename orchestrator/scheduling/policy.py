@@ -168,7 +168,7 @@ class _Match:
             at_least = score if warm else score + group.reload_s * pace
             if at_least >= least or later_s > self._rules.overtake_s or group is first or (outranked and group.excess):
                 continue
-            load_s = memory.load_s(group.files) * pace
+            load_s = memory.load_s(group.files, (least - score) / pace) * pace
             score += load_s
             if score >= least:
                 continue

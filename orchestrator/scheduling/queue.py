@@ -139,6 +139,12 @@ class Line:
         del self._heads[at]
         del self._groups[at]
 
+    def move(self, was: int, head: int) -> None:
+        """The group with this head has another one."""
+        at = bisect_left(self._heads, was)
+        del self._heads[at]
+        self.add(head, self._groups.pop(at))
+
 
 class Queue:
     """The groups of one pool: all of them in one line, and those of each anchor in a line of its own."""
@@ -158,28 +164,32 @@ class Queue:
         head = group.surface(valid)
         if head == group.head:
             return
-        if group.head is None:
-            self._groups[group.needs, group.avoid] = group
-            if group.avoid:
-                self.avoiding[group] = None
+        if head is None:
+            self._leave(group)
         else:
-            self._leave_lines(group, group.head)
-        group.head = head
-        if head is not None:
             group.standing_s = tickets.standing_s(head)
             group.excess = head >= tickets.EXCESS
-            self.line.add(head, group)
-            family = self.families.get(group.anchor)
-            if family is None:
-                family = self.families[group.anchor] = Line()
-            family.add(head, group)
-        else:
-            del self._groups[group.needs, group.avoid]
-            self.avoiding.pop(group, None)
+            if group.head is None:
+                self._enter(group, head)
+            else:
+                self.line.move(group.head, head)
+                self.families[group.anchor].move(group.head, head)
+        group.head = head
 
-    def _leave_lines(self, group: Group, head: int) -> None:
-        self.line.remove(head)
+    def _enter(self, group: Group, head: int) -> None:
+        self._groups[group.needs, group.avoid] = group
+        if group.avoid:
+            self.avoiding[group] = None
+        self.line.add(head, group)
+        if group.anchor not in self.families:
+            self.families[group.anchor] = Line()
+        self.families[group.anchor].add(head, group)
+
+    def _leave(self, group: Group) -> None:
+        del self._groups[group.needs, group.avoid]
+        self.avoiding.pop(group, None)
+        self.line.remove(group.next)
         family = self.families[group.anchor]
-        family.remove(head)
+        family.remove(group.next)
         if not family:
             del self.families[group.anchor]
