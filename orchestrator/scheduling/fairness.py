@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from math import inf
 
 from orchestrator.scheduling import ticket as tickets
 
@@ -23,7 +24,9 @@ VOID_SLACK = 64  # void entries that a heap may hold beyond its live ones before
 class Tenant:
     """One tenant in one pool."""
 
-    __slots__ = ("claimed", "excess", "had", "inside", "name", "number", "queued", "usual_s", "weight", "within")
+    __slots__ = (
+        "claimed", "excess", "had", "inside", "least", "name", "number", "queued", "usual_s", "weight", "within",
+    )  # fmt: skip
 
     def __init__(self, name: str, number: int, weight: float) -> None:
         self.name = name
@@ -36,6 +39,7 @@ class Tenant:
         self.excess: list[int] = []  # heap of the tickets beyond it, and of some that are gone
         self.inside: dict[str, list[int]] = {}  # the tickets within it by priority, and some that are gone
         self.claimed = -1.0  # the claim with which it stands in line for a promotion
+        self.least = inf  # what it had had, at most, when it was put among those that have had least; inf: it is not
 
     @property
     def claim(self) -> float:
@@ -85,8 +89,8 @@ class Fairness:
         self._by_name: dict[str, Tenant] = {}
         self._by_number: list[Tenant | None] = []
         self._free: list[int] = []
-        self._least: list[tuple[float, int]] = []  # heap of (had, tenant); an entry that is not so any more is void
-        self._claims: list[tuple[float, int]] = []  # the same of (claim, tenant), of tenants with excess
+        self._least: list[tuple[float, int]] = []  # heap of (least, tenant); an entry that is not so any more is void
+        self._claims: list[tuple[float, int]] = []  # the same of (claimed, tenant), of tenants with excess
 
     def allow(self, workers: int) -> None:
         """The pool has so many workers."""
@@ -127,7 +131,7 @@ class Fairness:
             self.backlogged += 1
             self._weight += tenant.weight
             tenant.had = max(tenant.had, self.level)  # of what it did not want there is no credit
-            self._least_push(tenant)
+            self._be_least(tenant)
         tenant.expect(expected_s)
         # What stands beyond the share already goes first.
         within = tenant.within == tenant.queued - 1 and tenant.claim <= self.level + self.allowance_s
@@ -164,7 +168,7 @@ class Fairness:
         tenant.had = max(0.0, tenant.had + seconds / tenant.weight)
         self._clock += seconds / (self._weight or tenant.weight)
         if tenant.queued:
-            self._least_push(tenant)
+            self._be_least(tenant)
             if tenant.within < tenant.queued:
                 self._stand_in_line(tenant)
         self._settle()
@@ -202,10 +206,14 @@ class Fairness:
                 self._claims = [(it.claimed, it.number) for it in waiting]
                 heapq.heapify(self._claims)
 
-    def _least_push(self, tenant: Tenant) -> None:
+    def _be_least(self, tenant: Tenant) -> None:
+        """Has it stand among those that have had least. As it is served it stays where it is, until it comes first."""
+        if tenant.had >= tenant.least:
+            return
+        tenant.least = tenant.had
         heapq.heappush(self._least, (tenant.had, tenant.number))
         if len(self._least) > 2 * len(self._by_name) + VOID_SLACK:
-            self._least = [(it.had, it.number) for it in self._by_name.values() if it.queued]
+            self._least = [(it.least, it.number) for it in self._by_name.values() if it.least < inf]
             heapq.heapify(self._least)
 
     def _settle(self) -> None:
@@ -214,12 +222,22 @@ class Fairness:
         if not self.backlogged:
             self.level = max(self.level, self._clock)
             return
-        least = self._least
-        while least:
-            had, number = least[0]
+        had = self._least_had()
+        self._clock = max(self._clock, self.level)
+        self.level = max(self.level, min(self._clock, had + self.allowance_s))
+
+    def _least_had(self) -> float:
+        """Of the tenants with queued runs; there is one."""
+        while True:
+            least, number = self._least[0]
             tenant = self._by_number[number]
-            if tenant is not None and tenant.queued and tenant.had == had:
-                self._clock = max(self._clock, self.level)
-                self.level = max(self.level, min(self._clock, had + self.allowance_s))
-                break
-            heapq.heappop(least)
+            if tenant is None or tenant.least != least:
+                heapq.heappop(self._least)
+            elif not tenant.queued:
+                tenant.least = inf
+                heapq.heappop(self._least)
+            elif tenant.had > least:
+                tenant.least = tenant.had
+                heapq.heapreplace(self._least, (tenant.had, number))
+            else:
+                return least

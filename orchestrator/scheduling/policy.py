@@ -159,12 +159,12 @@ class _Match:
         if found is None:
             return None
         best, least = first, _ = found
-        memory, pace = view.memory, self._index.learned.load_pace(view.id)
+        memory, vram, pace = view.memory, view.memory.vram, self._index.learned.load_pace(view.id)
         outranked = not first.excess and self._pool.fairness.backlogged > 1
         for group in chain(self._residents(view), oldest):
             later_s = group.standing_s - first.standing_s
             score = later_s * AGE_WEIGHT
-            warm = group.anchor in memory.vram
+            warm = group.anchor in vram
             at_least = score if warm else score + group.reload_s * pace
             if at_least >= least or later_s > self._rules.overtake_s or group is first or (outranked and group.excess):
                 continue
