@@ -39,7 +39,7 @@ class Tenant:
         self.excess: list[int] = []  # heap of the tickets beyond it, and of some that are gone
         self.inside: dict[str, list[int]] = {}  # the tickets within it by priority, and some that are gone
         self.claimed = -1.0  # the claim with which it stands in line for a promotion
-        self.least = inf  # what it had had, at most, when it was put among those that have had least; inf: it is not
+        self.least = inf  # with what it stands among those that have had least: `had`, or less; inf: it does not
 
     @property
     def claim(self) -> float:

@@ -158,10 +158,11 @@ class _Match:
         found = self._first(view, oldest)
         if found is None:
             return None
-        best, least = first, _ = found
+        first, least, younger = found
+        best = first
         memory, vram, pace = view.memory, view.memory.vram, self._index.learned.load_pace(view.id)
         outranked = not first.excess and self._pool.fairness.backlogged > 1
-        for group in chain(self._residents(view), oldest):
+        for group in chain(self._residents(view), younger):
             later_s = group.standing_s - first.standing_s
             score = later_s * AGE_WEIGHT
             warm = group.anchor in vram
@@ -178,16 +179,17 @@ class _Match:
                 best, least = group, score
         return best
 
-    def _first(self, view: WorkerView, oldest: Sequence[Group]) -> tuple[Group, float] | None:
-        """The oldest that need not wait, with the seconds that it and others would load; None if there is none."""
-        for group in oldest:
+    def _first(self, view: WorkerView, oldest: Sequence[Group]) -> tuple[Group, float, Sequence[Group]] | None:
+        """The oldest that need not wait, the seconds that it and others would load, and those behind it that may not
+        have to wait either; None if all have to."""
+        for at, group in enumerate(oldest):
             load_s, evict_s = self._load_s(view, group), self._evict_s(view, group)
             if not self._should_wait(group, view, load_s, evict_s):
-                return group, load_s + evict_s
+                return group, load_s + evict_s, oldest[at + 1 :]
         if len(oldest) < self._rules.heads:
             return None
         group = oldest[0]  # so many cannot all be served by others in time
-        return group, self._load_s(view, group) + self._evict_s(view, group)
+        return group, self._load_s(view, group) + self._evict_s(view, group), ()
 
     def _choose_worker(self, group: Group) -> WorkerView | None:
         """The open worker that would finish the group's next run soonest; None if there is none, or it should wait.
