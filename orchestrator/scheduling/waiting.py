@@ -43,11 +43,6 @@ class Waiting:
         assert found is not None
         return found
 
-    def tenant(self, ticket: int) -> Tenant:
-        """Of a queued run."""
-        pool = self._pools[self.trait(ticket).group.pool]
-        return pool.fairness.numbered(tickets.tenant(ticket))
-
     def add(self, number: int, trait: Trait, tenant: Tenant, standing_s: float, expected_s: float) -> None:
         """A run is queued."""
         if not trait.count:
@@ -70,24 +65,23 @@ class Waiting:
     def place(self, number: int) -> Place | None:
         """Of a run, if it is queued."""
         ticket = self._tickets.get(number)
-        return None if ticket is None else Place(ticket, self.trait(ticket), self.tenant(ticket))
+        return None if ticket is None else self._place(ticket)
 
     def leave(self, number: int) -> Place | None:
         """A run is queued no more, if it was."""
         ticket = self._tickets.pop(number, None)
         if ticket is None:
             return None
-        trait = self.trait(ticket)
-        group = trait.group
+        place = self._place(ticket)
+        trait, group = place.trait, place.trait.group
         pool = self._pools[group.pool]
-        tenant = pool.fairness.numbered(tickets.tenant(ticket))
         group.remove(trait, self._tickets)
         if not trait.count:
             self._traits[trait.number] = None
             self._free.append(trait.number)
         pool.queue.settle(group, self._tickets)
-        pool.fairness.leave(tenant, within=ticket < tickets.EXCESS)
-        return Place(ticket, trait, tenant)
+        pool.fairness.leave(place.tenant, within=ticket < tickets.EXCESS)
+        return place
 
     def promote(self, pool: Pool) -> None:
         """Has the runs that are within their tenants' shares by now stand there."""
@@ -96,6 +90,11 @@ class Waiting:
             promoted = self._reissue(pool, ticket, ticket - tickets.EXCESS)
             tenant.enter(promoted, self.trait(promoted).priority, self._tickets)
             pool.fairness.promoted(tenant)
+
+    def _place(self, ticket: int) -> Place:
+        trait = self.trait(ticket)
+        fairness = self._pools[trait.group.pool].fairness
+        return Place(ticket, trait, fairness.numbered(tickets.tenant(ticket)))
 
     def _reissue(self, pool: Pool, was: int, ticket: int) -> int:
         self._tickets[tickets.number(ticket)] = ticket
