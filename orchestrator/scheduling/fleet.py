@@ -111,6 +111,8 @@ class WorkerView:
         """It may be given another run before this; whatever else it waits for ends that sooner, or begins it anew."""
         if self.state is not WorkerState.READY or self.doubted or self.offer is None:
             return -inf
+        if len(self.delivering) >= MAX_HELD:  # its storage does not keep up, or is away
+            return -inf
         if not self.held:
             return inf
         first = self.first_s

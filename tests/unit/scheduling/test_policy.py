@@ -113,6 +113,19 @@ def test_a_worker_that_only_delivers_what_it_made_is_free() -> None:
     assert not decide(index, 15.0).placements
 
 
+def test_a_worker_whose_storage_is_away_takes_no_more_than_it_may_hold() -> None:
+    index = fleet("w1")
+    learn(index, "flow@1", 10.0)
+    for number in range(MAX_HELD + 1):
+        index.queued(entry(number, at=float(number)), 0.0)
+    for number in range(MAX_HELD):
+        assert one(index).run_id == run_id(number)
+        index.executed(run_id(number), "w1", 0.0)
+    assert not decide(index, 0.0).placements
+    index.ended(run_id(0), None, 1.0)
+    assert one(index, 1.0).run_id == run_id(MAX_HELD)
+
+
 def test_behind_a_short_run_one_more_waits_there() -> None:
     index = fleet("w1")
     learn(index, "flow@1", 1.0)
