@@ -15,11 +15,12 @@ from orchestrator.errors import Busy, Conflict, InvalidRequest, NotFound
 from orchestrator.store import codec
 from orchestrator.store.database import Database
 from orchestrator.store.port import Counts, Graph, Idempotency, JobPage, JobQuery, Submission, Submitted
-from orchestrator.store.port.clients import Posted
+from orchestrator.store.port.clients import Posted, owners
 from orchestrator.store.seal import Seal
 from orchestrator.store.watch import RedisWatch
 
 _MILLISECONDS = re.compile(r"[0-9]{1,15}")
+_EXECUTING = (JobStatus.RUNNING, JobStatus.CANCELING)
 PAGE = 200  # jobs that are read in one go
 SCAN_PAGES = 40  # how many pages a filtered list reads before it answers with what it has and a cursor
 
@@ -150,8 +151,8 @@ class RedisJobs:
         return [job_id for job_id, _ in page], f"{page[-1][1]}:{page[-1][0]}" if more else None
 
     def _index(self, query: JobQuery) -> str:
-        """The smallest one that lists all that is asked for."""
-        if query.owner is not None:
+        """The smallest one that lists all that is asked for: few jobs execute, whosever they are."""
+        if query.owner is not None and query.status not in _EXECUTING:
             return self._keys.active(query.owner) if query.active else self._keys.jobs(owner=query.owner)
         return self._keys.jobs(status=query.status, workflow=None if query.status else query.workflow)
 
@@ -181,6 +182,7 @@ def _matches(job: Job, query: JobQuery) -> bool:
     spec = job.spec
     return (
         (query.status is None or job.status == query.status)
+        and (query.owner is None or (spec.origin is not None and query.owner in owners(spec.origin)))
         and (query.workflow is None or spec.workflow == query.workflow)
         and all(spec.metadata.get(name) == value for name, value in query.labels.items())
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -95,23 +96,23 @@ class PromptRoutes:
         body = await body_of(request)
         caller = self._callers.of(request, body)
         if body.get("clear"):
-            for job in await self._surely_own(caller):
-                if job.status is JobStatus.QUEUED:
-                    await self._store.cancel(job.spec.id)
+            await self._clear_queue(caller)
         for job in await self.touchable(caller, body.get("delete")):
             if job.status is JobStatus.QUEUED:
                 await self._store.cancel(job.spec.id)
         return web.Response()
 
     async def interrupt(self, request: web.Request) -> web.StreamResponse:
-        """Of a caller's jobs the first that executes, as it knows of one alone; or the one that it names."""
+        """Of a caller's jobs the first that executes, as it knows of one alone; or the one that it names. To ask again
+        while that one is about to stop changes nothing."""
         body = await body_of(request) if request.can_read_body else {}
         caller = self._callers.of(request, body)
         if named := body.get("prompt_id"):
             running = await self.touchable(caller, [named])
         else:
-            running = await self._surely_own(caller)
-        first = next((job for job in running if job.status is JobStatus.RUNNING), None)
+            sure = await self._is_one(caller)
+            running = [job for job in await self._executing(caller) if sure or _is_nobodys(job)]
+        first = next((job for job in running if job.status in _RUNNING), None)
         if first is not None:
             await self._store.cancel(first.spec.id)
         return web.Response()
@@ -133,32 +134,32 @@ class PromptRoutes:
     async def change_history(self, request: web.Request) -> web.StreamResponse:
         body = await body_of(request)
         caller = self._callers.of(request, body)
-        jobs = await self.touchable(caller, body.get("delete"))
+        for job in await self.touchable(caller, body.get("delete")):
+            await self._forget(job)
         if body.get("clear"):
-            jobs += [job for job in await self.finished(caller) if caller.is_named or _is_nobodys(job)]
-        for job in jobs:
-            if job.terminal and job.spec.origin:
-                await self._store.disown(job.spec.id, job.spec.origin)
+            async for jobs in self._pages(caller):
+                for job in jobs:
+                    if caller.is_named or _is_nobodys(job):
+                        await self._forget(job)
         return web.Response()
 
     # --- whose jobs ---
 
     async def active(self, caller: Caller) -> list[Job]:
-        """Those of the caller that have not ended, in ComfyUI's order."""
+        """Those of the caller that have not ended, in ComfyUI's order: all that execute, and the last that wait."""
         page = await self._store.jobs(JobQuery(owner=caller.owner, active=True, limit=LISTED_MAX))
-        return sorted(page.jobs, key=lambda job: (job.spec.origin.number if job.spec.origin else 0, job.spec.id))
+        executing = await self._executing(caller)
+        return _in_order({job.spec.id: job for job in (*page.jobs, *executing)}.values())
 
     async def finished(self, caller: Caller, wanted: int | None = None) -> list[Job]:
         """The last so many of the caller's history, oldest first."""
-        wanted = LISTED_MAX if wanted is None else min(wanted, LISTED_MAX)
+        wanted = LISTED_MAX if wanted is None else max(0, min(wanted, LISTED_MAX))
         found: list[Job] = []
-        cursor = None
-        while len(found) < wanted:
-            page = await self._store.jobs(JobQuery(owner=caller.owner, limit=_PAGE, cursor=cursor))
-            found += filter(is_kept, page.jobs)
-            cursor = page.cursor
-            if cursor is None:
-                break
+        async with aclosing(self._pages(caller)) as pages:
+            async for jobs in pages:
+                found += filter(is_kept, jobs)
+                if len(found) >= wanted:
+                    break
         return found[:wanted][::-1]
 
     async def lookup(self, caller: Caller, job_id: str) -> tuple[Job, Posted] | None:
@@ -179,11 +180,42 @@ class PromptRoutes:
         found = [await self.lookup(caller, job_id) for job_id in ids[:LISTED_MAX]]
         return [each[0] for each in found if each is not None]
 
-    async def _surely_own(self, caller: Caller) -> list[Job]:
-        """Of a caller that is known by its address alone, only if all that came from there is of one client."""
-        jobs = await self.active(caller)
-        clients = {job.spec.origin.client_id for job in jobs if job.spec.origin}
-        return jobs if caller.is_named or len(clients) <= 1 else [job for job in jobs if _is_nobodys(job)]
+    async def _executing(self, caller: Caller) -> list[Job]:
+        """In ComfyUI's order: few, however many wait."""
+        pages = [
+            await self._store.jobs(JobQuery(status=status, owner=caller.owner, limit=LISTED_MAX)) for status in _RUNNING
+        ]
+        return _in_order(job for page in pages for job in page.jobs)
+
+    async def _clear_queue(self, caller: Caller) -> None:
+        sure = await self._is_one(caller)
+        async for jobs in self._pages(caller, active=True):
+            for job in jobs:
+                if job.status is JobStatus.QUEUED and (sure or _is_nobodys(job)):
+                    await self._store.cancel(job.spec.id)
+
+    async def _forget(self, job: Job) -> None:
+        if job.terminal and job.spec.origin:
+            await self._store.disown(job.spec.id, job.spec.origin)
+
+    async def _pages(self, caller: Caller, *, active: bool = False) -> AsyncGenerator[Sequence[Job], None]:
+        """All of the caller's, newest first."""
+        cursor = None
+        while True:
+            page = await self._store.jobs(JobQuery(owner=caller.owner, active=active, limit=_PAGE, cursor=cursor))
+            yield page.jobs
+            if (cursor := page.cursor) is None:
+                return
+
+    async def _is_one(self, caller: Caller) -> bool:
+        """Whether there is no doubt whose jobs these are: the caller is named, or all that came from its address and
+        has not ended is of one client."""
+        if caller.is_named:
+            return True
+        clients: set[str | None] = set()
+        async for jobs in self._pages(caller, active=True):
+            clients |= {job.spec.origin.client_id for job in jobs if job.spec.origin}
+        return len(clients) <= 1
 
     async def _shown(self, jobs: Sequence[Job]) -> list[tuple[Job, Posted]]:
         found = await self._store.posted([job.spec.id for job in jobs])
@@ -220,6 +252,11 @@ def _is_id(text: str) -> bool:
         return str(uuid.UUID(text)) == text
     except ValueError:
         return False
+
+
+def _in_order(jobs: Iterable[Job]) -> list[Job]:
+    """As ComfyUI would execute them."""
+    return sorted(jobs, key=lambda job: (job.spec.origin.number if job.spec.origin else 0, job.spec.id))
 
 
 def _is_nobodys(job: Job) -> bool:

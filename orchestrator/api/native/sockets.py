@@ -94,6 +94,7 @@ class Session:
         self._client_id = client_id
         self._socket = socket
         self._waiting: dict[str, float] = {}  # job -> its place in the queue, of those not told to their end
+        self._told: set[str] = set()  # jobs to their end, which the store may not know yet
         self._news = asyncio.Event()
         self._delayed: bytes | None = None  # a preview that goes after the step that it belongs to
 
@@ -131,8 +132,9 @@ class Session:
     async def _learn(self) -> int:
         """Which jobs there are; answers how many are new."""
         found = await self._store.undelivered(self._client_id)
+        self._told &= found.keys()
         new = 0
-        for job_id in found.keys() - self._waiting.keys():
+        for job_id in found.keys() - self._waiting.keys() - self._told:
             try:
                 origin = (await self._store.job(job_id)).spec.origin
             except NotFound:
@@ -183,6 +185,7 @@ class Session:
         for message in messages:
             await self._send_in_order(message)
         del self._waiting[job_id]
+        self._told.add(job_id)
         await self.send(self._status())
         if messages:
             await self.send(encode("executing", {"node": None, "prompt_id": job_id}))

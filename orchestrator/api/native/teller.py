@@ -76,7 +76,7 @@ class Teller:
         assert self._run is not None
         frame = frame.replace(self._run, self._job_id)
         message = orjson.loads(frame)
-        kind, data = message["type"], message["data"]
+        kind, data = message["type"], message.get("data")
         if kind == "execution_error":
             self._blocked.append(frame)
         elif kind in _LIVE:
