@@ -36,7 +36,7 @@ from orchestrator.graph.catalog import Catalog
 from orchestrator.graph.needs import needs
 from orchestrator.graph.parse import parse
 from orchestrator.graph.shape import Graph, pointer, show
-from orchestrator.graph.stage import asset_ids
+from orchestrator.graph.stage import asset_ids, asset_place
 from orchestrator.graph.validate import check_structure, validate
 from orchestrator.store.port import Idempotency, Store, Submission
 from orchestrator.store.port.clients import Posted
@@ -161,7 +161,7 @@ class Intake:
         for asset_id, asset in zip(ids, found, strict=True):
             if isinstance(asset, NotFound):
                 message = f"there is no asset {show(asset_id)}: upload the file to POST /v1/assets first"
-                raise InvalidRequest("missing_asset", message, pointer=_place(graph, asset_id))
+                raise InvalidRequest("missing_asset", message, pointer=asset_place(graph, asset_id))
             if isinstance(asset, BaseException):
                 raise asset
         return {asset.id: asset for asset in found if isinstance(asset, Asset)}
@@ -237,16 +237,6 @@ def _check_outputs(graph: Graph, outputs: Sequence[str]) -> None:
                 "unknown_output", f"outputs names {show(node_id)}, and the graph has no such node",
                 pointer=pointer("outputs", n),
             )  # fmt: skip
-
-
-def _place(graph: Graph, asset_id: str) -> str:
-    """Where the graph names the asset."""
-    inputs = ((node_id, name, node) for node_id, node in graph.items() for name in node["inputs"])
-    return next(
-        pointer(node_id, "inputs", name)
-        for node_id, name, node in inputs
-        if asset_id in asset_ids({node_id: {"inputs": {name: node["inputs"][name]}}})
-    )
 
 
 def _check_kinds(bind: Mapping[str, Binding], params: Mapping[str, Any], assets: Mapping[str, Asset]) -> None:

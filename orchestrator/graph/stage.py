@@ -31,6 +31,16 @@ def asset_ids(graph: Graph) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def asset_place(graph: Graph, named: str) -> str:
+    """Where the graph names that asset, which it does."""
+    inputs = ((node_id, name, value) for node_id, node in graph.items() for name, value in node["inputs"].items())
+    return next(
+        pointer(node_id, "inputs", name)
+        for node_id, name, value in inputs
+        if any(asset_id(said) == named for said in _assets(value))
+    )
+
+
 def stage(graph: Graph, run_id: str, files: Mapping[str, str]) -> Graph:
     """The graph as it is posted: each asset replaced by its file's name on the worker (`files`: asset id -> name), each
     filename_prefix put under "fleet/<run_id>/". Staging what is staged for the same run changes nothing.

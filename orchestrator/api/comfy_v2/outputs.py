@@ -11,8 +11,8 @@ from orchestrator.domain.asset import Asset, Output, asset_id
 from orchestrator.domain.job import Job
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.graph.parse import parse
-from orchestrator.graph.shape import Graph
-from orchestrator.graph.stage import asset_ids, reassigned
+from orchestrator.graph.shape import Graph, pointer
+from orchestrator.graph.stage import asset_ids, asset_place, reassigned
 
 
 class Outputs:
@@ -37,14 +37,21 @@ class Outputs:
     async def taken_in(self, workflow: object) -> Graph | None:
         """The graph with the outputs that it names as uploaded assets, which outlive their job; None: it names none.
 
-        Raises NotFound.
+        Raises InvalidRequest("missing_asset").
         """
         try:
             graph = parse(workflow)
             names = asset_ids(graph)
         except InvalidRequest:
             return None  # the intake has refused that, and said where it is
-        found = {named: output for named in names if (output := await self.find(named))}
+        found: dict[str, tuple[Job, int, Output]] = {}
+        for named in names:
+            try:
+                if output := await self.find(named):
+                    found[named] = output
+            except NotFound as error:
+                place = pointer("workflow") + asset_place(graph, named)
+                raise InvalidRequest("missing_asset", error.message, pointer=place) from None
         if not found:
             return None
         return reassigned(graph, {named: await self._take_in(output) for named, (_, _, output) in found.items()})

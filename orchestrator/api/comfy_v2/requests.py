@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,8 +14,6 @@ from orchestrator.graph.shape import pointer
 
 MAX_FILTERS = 3
 _HASH = r"^blake3:[0-9a-f]{64}$"
-
-BlobHash = Annotated[str, Field(pattern=_HASH, description="blake3:HEX of the file, in lower case.")]
 
 
 def _reserved(value: Any) -> None:
@@ -33,10 +32,22 @@ def _few(value: Any) -> Any:
     return value
 
 
+def _hash(value: Any) -> Any:
+    if isinstance(value, str) and not re.match(_HASH, value):
+        raise InvalidRequest(
+            "invalid_request", f"{value[:80]!r} is no hash of a file: blake3: and 64 digits of 0-9 a-f are",
+            pointer=pointer("hash"),
+        )  # fmt: skip
+    return value
+
+
 def _none_of_them(value: Any) -> Any:
     return {} if value is None else value
 
 
+BlobHash = Annotated[
+    str, BeforeValidator(_hash), Field(pattern=_HASH, description="blake3:HEX of the file, in lower case.")
+]
 Reserved = Annotated[None, BeforeValidator(_reserved), Field(description="Refused: see /v1/jobs.")]
 
 

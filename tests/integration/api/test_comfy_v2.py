@@ -97,7 +97,7 @@ async def test_refusals_are_in_the_words_of_the_contract(
     assert (reply.status, reply.code) == (status, code), reply.json
 
 
-@pytest.mark.parametrize("reference", [{"id": "ast_none"}, {"hash": "blake3:0"}, {}])
+@pytest.mark.parametrize("reference", [{"id": "ast_none"}, {"id": "nobody.0"}, {"hash": "blake3:0"}, {}])
 async def test_an_asset_that_cannot_be_found_is_missing(api: Api, worker: WorkerDouble, reference: Any) -> None:
     loading = {
         **GRAPH,
@@ -105,6 +105,12 @@ async def test_an_asset_that_cannot_be_found_is_missing(api: Api, worker: Worker
     }
     reply = await api.post(JOBS, {"workflow": loading})
     assert (reply.status, reply.code, reply.pointer) == (422, "missing_asset", "/workflow/1/inputs/image")
+
+
+async def test_what_is_no_hash_is_told_what_one_is(api: Api) -> None:
+    reply = await api.post(f"{ASSETS}/from-hash", {"hash": "blake3:" + "A" * 64})
+    assert (reply.status, reply.code, reply.pointer) == (400, "invalid_request", "/hash")
+    assert "blake3: and 64 digits" in reply.json["error"]["message"]
 
 
 async def test_a_key_may_be_used_once(api: Api, worker: WorkerDouble) -> None:

@@ -59,7 +59,7 @@ def test_a_job_is_found_again_by_its_id(comfy: Comfy) -> None:
 
 
 def test_events_tell_how_it_went(comfy: Comfy) -> None:
-    job = submit(comfy, sampled(20))
+    job = submit(comfy, sampled(60))
     events = list(job.events())
     statuses = [event.status for event in events if isinstance(event, StatusChange)]
     assert statuses[-1] == "succeeded"
