@@ -144,7 +144,7 @@ class Job:
     error: JobError | None = None
     judgement: Judgement | None = None  # of a job with a gate, once a candidate has ended
     ended: int = 0  # how many of its candidates have come to their end
-    queue_position: int | None = None  # runs of its pool that arrived before its last one; None unless that is queued
+    queue_position: int | None = None  # runs of its pool before its last one; None unless that is queued
 
     @property
     def terminal(self) -> bool:

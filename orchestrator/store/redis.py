@@ -9,6 +9,7 @@ from importlib import resources
 from typing import Any
 
 from orchestrator.domain import asset, job, run, worker
+from orchestrator.scheduling.ticket import HEAD_START_S
 from orchestrator.settings import LeaseSettings, LimitSettings, RetentionSettings
 from orchestrator.store import codec
 from orchestrator.store.catalog import RedisCatalog
@@ -103,7 +104,7 @@ def _preamble(leases: LeaseSettings, retention: RetentionSettings, limits: Limit
         _lua_set("RUN_ENDS", run.TERMINAL),
         _lua_list("JOB_FIELDS", codec.JOB_FIELDS),
         _lua_list("RUN_FIELDS", codec.RUN_FIELDS),
-        _lua_list("PRIORITIES", list(job.Priority)),
+        _lua_numbers("HEAD_START", {priority: start_s * 1000 for priority, start_s in HEAD_START_S.items()}),
     ]
     folder = resources.files("orchestrator.store").joinpath("lua")
     libraries = [folder.joinpath(name).read_text() for name in ("_ledger.lua", "_lib.lua")]
@@ -117,6 +118,11 @@ def _lua_table(name: str, table: Mapping[tuple[Any, Any], StrEnum]) -> str:
 
 def _lua_set(name: str, states: frozenset[Any]) -> str:
     return f"local {name} = {{ {', '.join(f'{state} = true' for state in sorted(states))} }}"
+
+
+def _lua_numbers(name: str, numbers: Mapping[str, float]) -> str:
+    rows = ", ".join(f"['{key}'] = {int(value)}" for key, value in numbers.items())
+    return f"local {name} = {{ {rows} }}"
 
 
 def _lua_list(name: str, items: Sequence[str]) -> str:

@@ -41,18 +41,26 @@ async def test_a_submission_is_read_back_whole(store: RedisStore) -> None:
     assert counts.oldest_queued_at == pytest.approx({("default", Priority.NORMAL): job.spec.created_at})
 
 
-async def test_each_priority_of_a_pool_has_an_oldest_and_all_are_before_who_came_later(store: RedisStore) -> None:
+async def test_each_priority_of_a_pool_has_an_oldest_and_a_place_by_arrival_as_priority_shifts_it(
+    store: RedisStore,
+) -> None:
     arrived: list[float] = []
-    for priority in (Priority.LOW, Priority.HIGH, Priority.LOW):
+    ids: list[str] = []
+    for priority in (Priority.LOW, Priority.NORMAL, Priority.LOW, Priority.HIGH):
         it = submission(priority=priority)
         await store.submit(dataclasses.replace(it, entry=dataclasses.replace(it.entry, priority=priority.value)))
         arrived.append((await store.job(it.spec.id)).spec.created_at)
+        ids.append(it.spec.id)
         await asyncio.sleep(0.002)
     assert (await store.counts()).oldest_queued_at == pytest.approx(
-        {("default", Priority.LOW): arrived[0], ("default", Priority.HIGH): arrived[1]}
+        {
+            ("default", Priority.LOW): arrived[0],
+            ("default", Priority.NORMAL): arrived[1],
+            ("default", Priority.HIGH): arrived[3],
+        }
     )
-    assert (await store.job(it.spec.id)).queue_position == 2
-    assert len(await waiting(store)) == 3
+    assert [(await store.job(job_id)).queue_position for job_id in ids] == [2, 1, 3, 0]
+    assert len(await waiting(store)) == 4
 
 
 async def test_many_at_once_share_round_trips_and_all_arrive(store: RedisStore) -> None:

@@ -279,7 +279,7 @@ async def test_raw_graphs_in_both_formats(api: Api, store: RedisStore, worker: W
 async def test_explain_says_why_a_job_waits(api: Api, blank: str, worker: WorkerDouble, store: RedisStore) -> None:
     first, second = (await submit(api))["id"], (await submit(api))["id"]
     explained = (await api.get(f"/v1/jobs/{second}/explain")).json
-    assert explained["summary"] == "waits: 1 run of pool default arrived earlier, 1 of 1 workers are ready"
+    assert explained["summary"] == "waits: 1 run of pool default before it, 1 of 1 workers are ready"
     await store.move_worker("w", WorkerEvent.DRAIN)
     explained = (await api.get(f"/v1/jobs/{first}/explain")).json
     assert explained["summary"].startswith("waits: none of the workers of pool default is ready (1 draining)")

@@ -17,7 +17,7 @@ JOB = Job(JobSpec("job", "default", Priority.NORMAL, 1.0, 60.0, 2), JobStatus.QU
 WORKER = Worker(WorkerInfo("w", "http://w", "default", "agent"), WorkerState.READY, 1)
 WITHIN = Outlook("acme", 1.0, 0.5, 105.04, 100.0, 30.0, True, 9, 3, 4)
 BEYOND = replace(WITHIN, within=False)
-BEGINS = "waits: 2 runs of pool default arrived earlier, 1 of 1 workers are ready"
+BEGINS = "waits: 2 runs of pool default before it, 1 of 1 workers are ready"
 
 
 @pytest.mark.parametrize(

@@ -164,9 +164,8 @@ def _why_queued(pool: str, ahead: int, workers: Sequence[Worker], obstacles: Map
     if not able:
         first = next(worker.info.id for worker in workers if worker.state is WorkerState.READY)
         return f"waits: none of the workers of pool {pool} that are ready can run it: {first} {obstacles[first]}"
-    return (
-        f"waits: {_counted(ahead, 'run')} of pool {pool} arrived earlier, {ready} of {len(workers)} workers are ready"
-        + (f", {able} can run it" if able < ready else "")
+    return f"waits: {_counted(ahead, 'run')} of pool {pool} before it, {ready} of {len(workers)} workers are ready" + (
+        f", {able} can run it" if able < ready else ""
     )
 
 
