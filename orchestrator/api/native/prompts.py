@@ -87,7 +87,7 @@ class PromptRoutes:
         shown = await self._shown(jobs)
         return answer(
             {
-                "queue_running": [item(job, posted) for job, posted in shown if job.status in _RUNNING],
+                "queue_running": [item(job, posted) for job, posted in shown if _executes(job)],
                 "queue_pending": [item(job, posted) for job, posted in shown if job.status is JobStatus.QUEUED],
             }
         )
@@ -112,7 +112,7 @@ class PromptRoutes:
         else:
             sure = await self._is_one(caller)
             running = [job for job in await self._executing(caller) if sure or _is_nobodys(job)]
-        first = next((job for job in running if job.status in _RUNNING), None)
+        first = next(filter(_executes, running), None)
         if first is not None:
             await self._store.cancel(first.spec.id)
         return web.Response()
@@ -185,7 +185,7 @@ class PromptRoutes:
         pages = [
             await self._store.jobs(JobQuery(status=status, owner=caller.owner, limit=LISTED_MAX)) for status in _RUNNING
         ]
-        return _in_order(job for page in pages for job in page.jobs)
+        return _in_order(job for page in pages for job in page.jobs if _executes(job))
 
     async def _clear_queue(self, caller: Caller) -> None:
         sure = await self._is_one(caller)
@@ -257,6 +257,11 @@ def _is_id(text: str) -> bool:
 def _in_order(jobs: Iterable[Job]) -> list[Job]:
     """As ComfyUI would execute them."""
     return sorted(jobs, key=lambda job: (job.spec.origin.number if job.spec.origin else 0, job.spec.id))
+
+
+def _executes(job: Job) -> bool:
+    """What was taken back while it waited may still be canceling: its worker has it, and does not execute it."""
+    return job.status in _RUNNING and job.started_at is not None
 
 
 def _is_nobodys(job: Job) -> bool:

@@ -102,6 +102,7 @@ class Session:
         """For ever. A store that is away is waited for."""
         learned = gone = False
         while not gone:
+            self._told.clear()  # what the store has not learnt of is told once more
             try:
                 await self._learn()
                 if not learned:

@@ -92,6 +92,19 @@ async def test_an_interrupt_that_is_repeated_takes_no_second_job(
     assert await statuses(api, [first, second]) == ["canceling", "running"]
 
 
+async def test_what_is_taken_back_from_its_worker_before_it_begins_does_not_execute(
+    api: Api, worker: WorkerDouble
+) -> None:
+    busy, ahead = await posted(api), await posted(api, front=True)
+    await worker.start(busy)
+    await worker.take(ahead)
+    await api.post("/queue?clientId=c", {"clear": True})
+    queue = (await api.get("/queue?clientId=c")).json
+    assert ([item[1] for item in queue["queue_running"]], queue["queue_pending"]) == ([busy], [])
+    await api.post("/interrupt?clientId=c")
+    assert await statuses(api, [busy, ahead]) == ["canceling", "canceling"]
+
+
 class SlowReader(web.WebSocketResponse):
     """A socket that takes the first status after the end of a prompt, and then nothing until its reader `goes_on`."""
 

@@ -99,7 +99,7 @@ class JobView(TypedDict):
     completed_at: str | None
     deadline_at: str | None
     queue_position: int | None
-    """Runs of its pool that stand before it, by arrival and priority; null unless it is queued, and where it is just being submitted."""
+    """Runs of its pool before it, by arrival and priority; null unless it is queued, and while it is submitted."""
     progress: ProgressView | None
     timings: JobTimingsView
     runs: list[RunView]
