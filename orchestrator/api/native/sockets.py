@@ -96,6 +96,7 @@ class Session:
         self._waiting: dict[str, float] = {}  # job -> its place in the queue, of those not told to their end
         self._told: set[str] = set()  # jobs to their end, which the store may not know yet
         self._news = asyncio.Event()
+        self._begun = False  # the client has heard of the job that is being told
         self._delayed: bytes | None = None  # a preview that goes after the step that it belongs to
 
     async def tell(self) -> None:
@@ -148,12 +149,31 @@ class Session:
         return new
 
     async def _tell_jobs(self) -> None:
+        """One that has not begun is left for what comes to stand before it."""
         while True:
             while not self._waiting:
                 self._news.clear()
                 await self._news.wait()
-            job_id = min(self._waiting, key=lambda waiting: (self._waiting[waiting], waiting))
-            await self._tell(job_id)
+            self._begun, job_id = False, self._next()
+            telling = asyncio.create_task(self._tell(job_id))
+            overtaking = asyncio.create_task(self._overtaken(job_id))
+            try:
+                await asyncio.wait((telling, overtaking), return_when=asyncio.FIRST_COMPLETED)
+                if self._begun or telling.done():
+                    await telling
+            finally:
+                telling.cancel()
+                overtaking.cancel()
+                await asyncio.wait((telling, overtaking))
+
+    async def _overtaken(self, job_id: str) -> None:
+        """Until another job stands before it."""
+        while self._next() == job_id:
+            self._news.clear()
+            await self._news.wait()
+
+    def _next(self) -> str:
+        return min(self._waiting, key=lambda waiting: (self._waiting[waiting], waiting))
 
     async def _tell(self, job_id: str) -> None:
         """One job, to its end."""
@@ -165,6 +185,7 @@ class Session:
                 began = teller.started
                 messages = list(teller.hear(event))
                 if fresh and messages:
+                    self._begun = True
                     if teller.started and not began:
                         await self.send(self._status())
                     for message in messages:
@@ -179,7 +200,7 @@ class Session:
 
     async def _tell_end(self, teller: Teller, job: Job, posted: Posted | None) -> None:
         job_id = job.spec.id
-        began = teller.started
+        self._begun, began = True, teller.started
         messages = list(teller.end(entry(job, posted))) if posted and is_kept(job) else []
         if messages and not began:
             await self.send(self._status())

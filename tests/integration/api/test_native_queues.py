@@ -135,6 +135,21 @@ async def reader(services: Services) -> AsyncIterator[SlowReader]:
     await asyncio.wait((telling,))
 
 
+async def test_what_goes_before_one_that_waits_is_told_before_it(
+    api: Api, worker: WorkerDouble, reader: SlowReader
+) -> None:
+    reader.goes_on.set()
+    behind = await posted(api)
+    await eventually(lambda: len(reader.heard) == 2, "word of what waits")
+    front = await posted(api, front=True)
+    await worker.finish(await worker.start(front))
+    await eventually(reader.ends, "the end of the one at the front")
+    await worker.finish(await worker.start(behind))
+    await eventually(lambda: len(reader.ends()) == 2, "the end of the other one")
+    assert reader.ends() == [front, behind]
+    assert reader.kinds().count("execution_success") == 2
+
+
 async def test_what_comes_while_an_end_is_told_has_nothing_told_twice(
     api: Api, worker: WorkerDouble, reader: SlowReader
 ) -> None:
