@@ -142,7 +142,7 @@ def _overshoots(rising: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     level = far.mean(axis=1)
     top = rising[:, _REACH + 2 : _REACH + 6].max(axis=1)
     below = level - rising[:, 5 : _REACH - 1].min(axis=1) - unrest / 2
-    share = below / np.maximum(top - level, 0.05)
+    share = (below / np.maximum(top - level, 0.05)).astype(np.float32, copy=False)
     return share[(unrest < 0.03) & (share < 0.5)]  # more is the next edge
 
 

@@ -82,9 +82,9 @@ def align(picture: Picture, landmarks: Floats) -> Picture:
     scale = float((sizes * signs).sum() / max(1e-9, (source**2).sum()))
     back = np.linalg.inv(scale * rotation)  # from the crop into the picture, x before y
     matrix = back[::-1, ::-1]
-    offset = centre[::-1] - matrix @ target[::-1]
+    mapping = np.column_stack((matrix, centre[::-1] - matrix @ target[::-1]))
     channels = [
-        ndimage.affine_transform(picture[..., channel], matrix, offset, (CROP, CROP), order=1, mode="constant")
+        ndimage.affine_transform(picture[..., channel], mapping, output_shape=(CROP, CROP), order=1, mode="constant")
         for channel in range(3)
     ]
     return np.stack(channels, axis=-1).astype(np.float32)
